@@ -1,0 +1,403 @@
+"""The change log: what one asking of a source found, recorded in one transaction.
+
+Everything is set-based SQL over the `listing` table, so that a source of a million objects
+costs a join, not a million lookups. The source's lock must be held.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from rag_platform.errors import PlatformError
+from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.schema import (
+    changes,
+    dead_letters,
+    documents,
+    listing,
+    passes,
+)
+
+_BATCH = 500
+
+
+class SourceListingRefused(PlatformError):
+    """The listing would delete more than is plausible; nothing was recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What one asking of the source found; `pass_no` is None when a page was replayed.
+
+    `changes` counts the kinds inserted, updated, moved and deleted. `waiting` objects are dated
+    into windows whose pages have not been written yet.
+    """
+
+    window: str
+    pass_no: int | None
+    objects: int
+    listed: int
+    changes: dict[str, int]
+    waiting: int = 0
+
+
+class ChangeLog:
+    """The pages of one source."""
+
+    def __init__(
+        self, source: str, catalog: Catalog, *, max_deletion_share: float
+    ) -> None:
+        self.name = source
+        self._catalog = catalog
+        self._max_deletion_share = max_deletion_share
+
+    def written(self) -> set[str]:
+        """The windows that have a page."""
+        with self._catalog.read() as connection:
+            rows = connection.execute(
+                sa.select(passes.c.window)
+                .where(passes.c.source == self.name)
+                .distinct()
+            )
+            return set(rows.scalars())
+
+    def next_pass(self, window: str) -> int:
+        """The number that the next pass over a window will have."""
+        with self._catalog.read() as connection:
+            return self._next_pass(connection, window)
+
+    def last_pass(self, window: str) -> Any:
+        """The newest pass of a window as a row of `passes`, or None."""
+        with self._catalog.read() as connection:
+            return self._last_pass(connection, window)
+
+    def close_empty(self, window: str) -> None:
+        """Write a page without changes for a window that time has passed over."""
+        with self._catalog.begin() as connection:
+            self._insert_pass(connection, window, 1, objects=0, listed=0, unchanged=0)
+
+    def record(
+        self,
+        window: str,
+        objects: int,
+        waiting: int,
+        *,
+        url: str,
+        allow_deletions: bool,
+        raw_fingerprint: str,
+    ) -> PassReport:
+        """Write the pass down, or raise `SourceListingRefused` and write nothing."""
+        with self._catalog.begin() as connection:
+            pass_no = self._next_pass(connection, window)
+            self._insert_changes(connection, window, pass_no)
+            self._pair_moves(connection, window, pass_no)
+            counts = self._count(connection, window, pass_no)
+            gone = counts.get("deleted", 0)
+            if not allow_deletions:
+                self._refuse_implausible(connection, objects, gone, url=url)
+            listed = objects - waiting + gone
+            counts.pop("departed", None)
+            changed = sum(counts.values())
+            last = self._last_pass(connection, window)
+            if changed or last is None or last.settled:
+                self._insert_pass(
+                    connection,
+                    window,
+                    pass_no,
+                    objects=objects,
+                    listed=listed,
+                    unchanged=listed - changed,
+                )
+            self._note_touched(connection, window, pass_no)
+            self._update_documents(connection, window, pass_no, raw_fingerprint)
+            connection.execute(sa.delete(listing).where(listing.c.source == self.name))
+        return PassReport(window, pass_no, objects, listed, counts, waiting)
+
+    def _next_pass(self, connection: sa.Connection, window: str) -> int:
+        last = self._last_pass(connection, window)
+        return 1 if last is None else last.pass_no + 1
+
+    def _last_pass(self, connection: sa.Connection, window: str) -> Any:
+        return connection.execute(
+            sa.select(passes)
+            .where(passes.c.source == self.name, passes.c.window == window)
+            .order_by(passes.c.pass_no.desc())
+            .limit(1)
+        ).first()
+
+    def _insert_changes(
+        self, connection: sa.Connection, window: str, pass_no: int
+    ) -> None:
+        """One row per document that came, changed or went."""
+        known = listing.outerjoin(
+            documents,
+            sa.and_(
+                documents.c.source == listing.c.source, documents.c.key == listing.c.key
+            ),
+        )
+        is_new = sa.or_(documents.c.key.is_(None), documents.c.gone)
+        page = (sa.literal(self.name), sa.literal(window), sa.literal(pass_no))
+        came = (
+            sa.select(
+                *page,
+                listing.c.doc_id,
+                listing.c.key,
+                sa.case((is_new, "inserted"), else_="updated"),
+                listing.c.sha256,
+                listing.c.size,
+                listing.c.modified,
+            )
+            .select_from(known)
+            .where(
+                listing.c.source == self.name,
+                listing.c.fetched,
+                sa.or_(is_new, documents.c.sha256.is_distinct_from(listing.c.sha256)),
+            )
+            .order_by(listing.c.key)
+        )
+        went = (
+            sa.select(
+                *page,
+                documents.c.doc_id,
+                documents.c.key,
+                sa.literal("deleted"),
+                documents.c.sha256,
+                documents.c.size,
+                documents.c.modified,
+            )
+            .where(
+                documents.c.source == self.name,
+                ~documents.c.gone,
+                ~sa.exists().where(
+                    listing.c.source == documents.c.source,
+                    listing.c.key == documents.c.key,
+                ),
+            )
+            .order_by(documents.c.key)
+        )
+        names = ["source", "window", "pass_no", "doc_id", "key", "kind"]
+        names += ["sha256", "size", "modified"]
+        for statement in (came, went):
+            connection.execute(sa.insert(changes).from_select(names, statement))
+
+    def _of_pass(self, window: str, pass_no: int) -> sa.ColumnElement[bool]:
+        return sa.and_(
+            changes.c.source == self.name,
+            changes.c.window == window,
+            changes.c.pass_no == pass_no,
+        )
+
+    def _pair_moves(self, connection: sa.Connection, window: str, pass_no: int) -> None:
+        """Documents that went and came with the same bytes have moved: pair them, in order."""
+        rank = (
+            sa.func.row_number()
+            .over(partition_by=changes.c.sha256, order_by=changes.c.key)
+            .label("rank")
+        )
+        columns = (changes.c.seq, changes.c.key, changes.c.sha256, rank)
+        of_pass = self._of_pass(window, pass_no)
+        came = (
+            sa.select(*columns).where(of_pass, changes.c.kind == "inserted").subquery()
+        )
+        went = (
+            sa.select(*columns).where(of_pass, changes.c.kind == "deleted").subquery()
+        )
+        pairs = connection.execute(
+            sa.select(came.c.seq, went.c.seq, went.c.key).join(
+                went,
+                sa.and_(came.c.sha256 == went.c.sha256, came.c.rank == went.c.rank),
+            )
+        ).all()
+        for came_seq, went_seq, old_key in pairs:
+            connection.execute(
+                sa.update(changes)
+                .where(changes.c.seq == came_seq)
+                .values(kind="moved", moved_from=old_key)
+            )
+            connection.execute(
+                sa.update(changes)
+                .where(changes.c.seq == went_seq)
+                .values(kind="departed")
+            )
+
+    def _count(
+        self, connection: sa.Connection, window: str, pass_no: int
+    ) -> dict[str, int]:
+        rows = connection.execute(
+            sa.select(changes.c.kind, sa.func.count().label("n"))
+            .where(self._of_pass(window, pass_no))
+            .group_by(changes.c.kind)
+        )
+        return {row.kind: row.n for row in rows}
+
+    def _refuse_implausible(
+        self, connection: sa.Connection, objects: int, gone: int, *, url: str
+    ) -> None:
+        known = connection.scalar(
+            sa.select(sa.func.count()).where(
+                documents.c.source == self.name, ~documents.c.gone
+            )
+        )
+        if not known or gone <= known * self._max_deletion_share and objects:
+            return
+        found = (
+            f"0 objects listed, {known:,} known"
+            if objects == 0
+            else f"{gone:,} of {known:,} known documents are not listed any more, over the "
+            f"ceiling of {self._max_deletion_share:.0%}"
+        )
+        raise SourceListingRefused(
+            f"{self.name}: {found}; nothing deleted. Check {url}, or confirm with "
+            "--allow-deletions (run config: allow_deletions: true)."
+        )
+
+    def _insert_pass(
+        self,
+        connection: sa.Connection,
+        window: str,
+        pass_no: int,
+        *,
+        objects: int,
+        listed: int,
+        unchanged: int,
+    ) -> None:
+        connection.execute(
+            sa.insert(passes).values(
+                source=self.name,
+                window=window,
+                pass_no=pass_no,
+                listed_at=time.time(),
+                objects=objects,
+                listed=listed,
+                unchanged=unchanged,
+                settled=unchanged == listed,
+            )
+        )
+
+    def _note_touched(
+        self, connection: sa.Connection, window: str, pass_no: int
+    ) -> None:
+        """Objects whose bytes are as known: only what the store says of them is new."""
+        touched = (
+            sa.select(
+                listing.c.doc_id, listing.c.etag, listing.c.modified, listing.c.size
+            )
+            .where(listing.c.source == self.name, listing.c.fetched)
+            .where(
+                ~sa.exists().where(
+                    self._of_pass(window, pass_no), changes.c.doc_id == listing.c.doc_id
+                )
+            )
+        )
+        names = ("etag", "modified", "size")
+        rows = [
+            {"_id": row.doc_id, **{name: getattr(row, name) for name in names}}
+            for row in connection.execute(touched)
+        ]
+        if rows:
+            connection.execute(
+                sa.update(documents)
+                .where(documents.c.doc_id == sa.bindparam("_id"))
+                .values({name: sa.bindparam(name) for name in names}),
+                rows,
+            )
+
+    def _update_documents(
+        self, connection: sa.Connection, window: str, pass_no: int, raw_fingerprint: str
+    ) -> None:
+        """Bring the documents, and the dead letters of the fetch, to what the pass found."""
+        for batch in self._rows_of_pass(connection, window, pass_no):
+            self._catalog.upsert(
+                connection,
+                documents,
+                [_document(row) for row in batch],
+                update=_DOCUMENT_FACTS,
+            )
+            failed = [row for row in batch if row.failure is not None]
+            self._catalog.upsert(
+                connection,
+                dead_letters,
+                [_dead_letter(row, raw_fingerprint) for row in failed],
+            )
+            connection.execute(
+                sa.update(changes)
+                .where(changes.c.seq.in_([row.seq for row in failed]))
+                .values(outcome="dead_lettered")
+            )
+            gone = [row.doc_id for row in batch if row.kind in ("deleted", "departed")]
+            connection.execute(
+                sa.delete(dead_letters).where(dead_letters.c.doc_id.in_(gone))
+            )
+
+    def _rows_of_pass(
+        self, connection: sa.Connection, window: str, pass_no: int
+    ) -> Iterator[list[Any]]:
+        """The pass's changes with what the listing said, in order, a batch at a time."""
+        last = 0
+        statement = (
+            sa.select(changes, listing.c.etag, listing.c.failure, listing.c.detail)
+            .outerjoin(
+                listing,
+                sa.and_(
+                    listing.c.source == changes.c.source, listing.c.key == changes.c.key
+                ),
+            )
+            .where(self._of_pass(window, pass_no))
+            .order_by(changes.c.seq)
+            .limit(_BATCH)
+        )
+        while batch := list(connection.execute(statement.where(changes.c.seq > last))):
+            yield batch
+            last = batch[-1].seq
+
+
+_DOCUMENT_FACTS = (
+    "seq",
+    "window",
+    "pass_no",
+    "gone",
+    "etag",
+    "size",
+    "modified",
+    "sha256",
+)
+
+
+def _document(row: Any) -> dict[str, Any]:
+    return {
+        "source": row.source,
+        "key": row.key,
+        "doc_id": row.doc_id,
+        "seq": row.seq,
+        "window": row.window,
+        "pass_no": row.pass_no,
+        "gone": row.kind in ("deleted", "departed"),
+        "etag": row.etag,
+        "size": row.size,
+        "modified": row.modified,
+        "sha256": row.sha256,
+        "empty": False,
+    }
+
+
+def _dead_letter(row: Any, fingerprint: str) -> dict[str, Any]:
+    now = time.time()
+    return {
+        "doc_id": row.doc_id,
+        "source": row.source,
+        "key": row.key,
+        "window": row.window,
+        "pass_no": row.pass_no,
+        "seq": row.seq,
+        "stage": "raw_docs",
+        "reason": row.failure,
+        "detail": row.detail,
+        "sha256": None,
+        "fingerprint": fingerprint,
+        "attempts": 1,
+        "first_at": now,
+        "last_at": now,
+    }

@@ -1,0 +1,149 @@
+"""From a parsed document to clean text: pure functions of the text alone."""
+
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from pathlib import PurePosixPath
+
+# Bumped whenever the same parsed text would come out different.
+CLEANING_VERSION = "1"
+
+# Format characters that show nothing: zero-width, soft hyphen, bidi controls, tags block.
+_INVISIBLE = re.compile(
+    "[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\U000e0000-\U000e007f]"
+)
+_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
+_BLANK_LINES = re.compile(r"\n{3,}")
+_DIGITS = re.compile(r"\d+")
+
+_PUNCTUATION = frozenset(".,;:!?'\"()-–—/%&#*`_")
+_MIN_PAGES_FOR_BOILERPLATE = 4
+_EDGE_LINES = 3
+_MAX_GARBLED_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class CleanText:
+    """Clean text; `page_starts` are character offsets into it, `hidden` counts what was removed.
+
+    `quality` is the share of visible characters that are letters, digits, or common punctuation.
+    """
+
+    text: str
+    page_starts: tuple[int, ...]
+    hidden: int
+    quality: float
+
+
+class Unusable(Exception):
+    """The text must not be indexed; the message says why."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def clean(text: str, page_starts: tuple[int, ...] = ()) -> CleanText:
+    """Remove what is not text: control and invisible characters, trailing space, running heads.
+
+    Raises `Unusable` with the reason `garbled` when the text is mostly replacement characters.
+    """
+    pages = _split(text, page_starts)
+    if len(pages) >= _MIN_PAGES_FOR_BOILERPLATE:
+        pages = _without_running_lines(pages)
+    hidden = (
+        sum(len(_INVISIBLE.findall(page)) for page in pages)
+        if not text.isascii()
+        else 0
+    )
+    cleaned = [_clean_part(page) for page in pages]
+    joined, starts = _join(cleaned) if page_starts else (cleaned[0], ())
+    _refuse_garbled(joined)
+    return CleanText(joined, starts, hidden, quality(joined))
+
+
+def _split(text: str, page_starts: tuple[int, ...]) -> list[str]:
+    if not page_starts:
+        return [text]
+    ends = (*page_starts[1:], len(text))
+    return [text[start:end] for start, end in zip(page_starts, ends, strict=True)]
+
+
+def _join(pages: list[str]) -> tuple[str, tuple[int, ...]]:
+    starts, offset, parts = [], 0, []
+    for number, page in enumerate(pages):
+        starts.append(offset)
+        part = page + ("\n\n" if page and number < len(pages) - 1 else "")
+        parts.append(part)
+        offset += len(part)
+    joined = "".join(parts).rstrip()
+    return joined, tuple(min(start, len(joined)) for start in starts)
+
+
+def _clean_part(text: str) -> str:
+    if not text.isascii():
+        text = _INVISIBLE.sub("", text)
+    text = _CONTROL.sub("", text.replace("\f", "\n"))
+    text = "\n".join([line.rstrip() for line in text.split("\n")])
+    return _BLANK_LINES.sub("\n\n", text).strip("\n").rstrip()
+
+
+def _without_running_lines(pages: list[str]) -> list[str]:
+    """Remove lines that stand at the edge of more than half of the pages (page numbers aside)."""
+    seen: Counter[str] = Counter()
+    for page in pages:
+        lines = [line.strip() for line in page.splitlines() if line.strip()]
+        edges = lines[:_EDGE_LINES] + lines[-_EDGE_LINES:]
+        seen.update({_DIGITS.sub("#", line) for line in edges})
+    running = {line for line, count in seen.items() if count > len(pages) / 2}
+    if not running:
+        return pages
+    return [_strip_edges(page, running) for page in pages]
+
+
+def _strip_edges(page: str, running: set[str]) -> str:
+    lines = page.splitlines()
+    filled = [number for number, line in enumerate(lines) if line.strip()]
+    edges = set(filled[:_EDGE_LINES] + filled[-_EDGE_LINES:])
+    return "\n".join(
+        line
+        for number, line in enumerate(lines)
+        if number not in edges or _DIGITS.sub("#", line.strip()) not in running
+    )
+
+
+def _refuse_garbled(text: str) -> None:
+    broken = text.count("\ufffd")
+    if broken > len(text) * _MAX_GARBLED_SHARE:
+        raise Unusable(
+            "garbled",
+            f"{broken:,} of {len(text):,} characters cannot be decoded; "
+            "save the document in UTF-8 or repair it",
+        )
+
+
+def quality(text: str) -> float:
+    """Share (0 to 1) of the visible characters that belong to words, numbers or sentences.
+
+    Read off some 4,000 to 8,000 characters, evenly spread.
+    """
+    counts = Counter(text[:: max(1, len(text) // 4_000)])
+    visible = sum(count for character, count in counts.items() if not character.isspace())
+    good = sum(count for character, count in counts.items() if _is_good(character))
+    return good / visible if visible else 0.0
+
+
+@cache
+def _is_good(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LNM" or character in _PUNCTUATION
+
+
+def title_of(title: str, text: str, key: str) -> str:
+    """The document's title: its own, else its first heading, else its file name. One line."""
+    if not title:
+        heading = re.search(r"^#{1,6}[ \t]+(\S.*)$", text[:20_000], re.MULTILINE)
+        title = heading.group(1) if heading else PurePosixPath(key).name
+    return " ".join(_CONTROL.sub("", _INVISIBLE.sub("", title)).split())[:300]

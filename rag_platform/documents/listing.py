@@ -1,0 +1,235 @@
+"""Asking a source: its listing in a table, and the bytes of what is new or looks changed."""
+
+import hashlib
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import sqlalchemy as sa
+
+from rag_platform.documents.identity import document_id
+from rag_platform.documents.sources import Fetched, ListedObject, Selection, Source
+from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.pages import PageStore, PartKey
+from rag_platform.storage.schema import documents, listing
+
+_BATCH = 500
+_IN_FLIGHT = 64
+_VANISHED = "vanished"
+
+
+class Listing:
+    """The listing under way of one source. The source's lock must be held."""
+
+    def __init__(
+        self,
+        name: str,
+        source: Source,
+        *,
+        selection: Selection,
+        max_bytes: int,
+        catalog: Catalog,
+    ) -> None:
+        self.name = name
+        self.source = source
+        self._selection = selection
+        self._max_bytes = max_bytes
+        self._catalog = catalog
+
+    def ask(self) -> int:
+        """Bring the listing into its table; returns how many objects the source has."""
+        count = 0
+        with self._catalog.begin() as connection:
+            connection.execute(sa.delete(listing).where(listing.c.source == self.name))
+            for batch in self.source.batches():
+                rows = [
+                    self._row(found) for found in batch if found.key in self._selection
+                ]
+                count += len(rows)
+                if rows:
+                    connection.execute(sa.insert(listing), rows)
+        return count
+
+    def _row(self, found: ListedObject) -> dict[str, Any]:
+        return {
+            "source": self.name,
+            "key": found.key,
+            "etag": found.etag,
+            "size": found.size,
+            "modified": found.modified,
+            "fetched": False,
+            "failure": found.failure,
+            "detail": found.detail,
+        }
+
+    def fetch(
+        self, is_due: Callable[[Any], bool], *, pages: PageStore, part: PartKey
+    ) -> int:
+        """Write the bytes of candidates into the part; returns how many were not due.
+
+        A candidate is new, or differs from what is known in etag, size or time. Nothing is
+        written when there is none.
+        """
+        waiting = 0
+
+        def due() -> Iterator[Any]:
+            nonlocal waiting
+            for row in self._candidates():
+                if is_due(row):
+                    yield row
+                else:
+                    waiting += 1
+
+        rows = due()
+        first = next(rows, None)
+        if first is not None:
+            self._fetch(itertools.chain([first], rows), pages=pages, part=part)
+        return waiting
+
+    def _candidates(self) -> Iterator[Any]:
+        statement = (
+            sa.select(listing)
+            .where(
+                listing.c.source == self.name,
+                ~sa.exists().where(
+                    documents.c.source == listing.c.source,
+                    documents.c.key == listing.c.key,
+                    ~documents.c.gone,
+                    documents.c.etag == listing.c.etag,
+                    documents.c.size == listing.c.size,
+                    documents.c.modified == listing.c.modified,
+                ),
+            )
+            .order_by(listing.c.key)
+            .limit(_BATCH)
+        )
+        last = ""
+        while True:
+            with self._catalog.read() as connection:
+                batch = list(connection.execute(statement.where(listing.c.key > last)))
+            if not batch:
+                return
+            yield from batch
+            last = batch[-1].key
+
+    def _fetch(self, due: Iterable[Any], *, pages: PageStore, part: PartKey) -> None:
+        """Read the objects, a few at a time in flight, and note what was read of each."""
+        taken: list[dict[str, Any]] = []
+        with (
+            ThreadPoolExecutor(self.source.fetch_threads) as executor,
+            pages.writer(part, raw_schema()) as writer,
+        ):
+            for row, content in _in_order(executor, self._take, due):
+                taken.append(row)
+                if content is not None:
+                    writer.add(
+                        {
+                            "key": row["_key"],
+                            "sha256": row["sha256"],
+                            "content": content,
+                        },
+                        size=len(content),
+                    )
+                if len(taken) >= _BATCH:
+                    self._note(taken)
+                    taken = []
+        self._note(taken)
+
+    def _take(self, row: Any) -> tuple[dict[str, Any], bytes | None]:
+        """Read one object. Its etag, size and time are those of the bytes that were read."""
+        noted = {
+            "_source": self.name,
+            "_key": row.key,
+            "fetched": True,
+            "doc_id": document_id(self.name, row.key),
+            "etag": row.etag,
+            "size": row.size,
+            "modified": row.modified,
+            "sha256": None,
+            "failure": row.failure,
+            "detail": row.detail,
+        }
+        if row.failure is not None:
+            return noted, None
+        if row.size > self._max_bytes:
+            return noted | _failure(
+                "too_large",
+                f"{row.size:,} bytes, the limit is {self._max_bytes:,}; "
+                "raise limits.max_bytes or exclude it",
+            ), None
+        try:
+            fetched = self.source.fetch(row.key)
+        except PermissionError as error:
+            return noted | _failure(
+                "unreadable", f"no permission to read it ({error})"
+            ), None
+        if fetched is None:
+            return noted | _failure(_VANISHED, ""), None
+        return noted | _facts(fetched), fetched.content
+
+    def _note(self, taken: list[dict[str, Any]]) -> None:
+        if not taken:
+            return
+        names = (
+            "fetched",
+            "doc_id",
+            "etag",
+            "size",
+            "modified",
+            "sha256",
+            "failure",
+            "detail",
+        )
+        same = (
+            listing.c.source == sa.bindparam("_source"),
+            listing.c.key == sa.bindparam("_key"),
+        )
+        with self._catalog.begin() as connection:
+            connection.execute(
+                sa.update(listing)
+                .where(*same)
+                .values({n: sa.bindparam(n) for n in names}),
+                taken,
+            )
+            connection.execute(
+                sa.delete(listing).where(
+                    listing.c.source == self.name, listing.c.failure == _VANISHED
+                )
+            )
+
+
+def raw_schema() -> Any:
+    """The columns of a raw part: one row per object that could be read."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [("key", pa.string()), ("sha256", pa.string()), ("content", pa.binary())]
+    )
+
+
+def _facts(fetched: Fetched) -> dict[str, Any]:
+    return {
+        "etag": fetched.etag,
+        "size": len(fetched.content),
+        "modified": fetched.modified,
+        "sha256": hashlib.sha256(fetched.content).hexdigest(),
+    }
+
+
+def _failure(reason: str, detail: str) -> dict[str, Any]:
+    return {"failure": reason, "detail": detail}
+
+
+def _in_order(
+    executor: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]
+) -> Iterator[Any]:
+    """Results in the order of the items, with a bounded number of them in flight."""
+    pending: deque[Any] = deque()
+    for item in items:
+        pending.append(executor.submit(function, item))
+        if len(pending) >= _IN_FLIGHT:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()

@@ -1,0 +1,54 @@
+"""Reading a page of the change log: its passes, and those of its changes that still stand."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from rag_platform.storage.schema import changes, documents
+
+GONE_KINDS = ("deleted", "departed")
+
+
+def passes_of(connection: sa.Connection, source: str, window: str) -> list[int]:
+    """The passes of a page that found something, oldest first."""
+    rows = connection.execute(
+        sa.select(changes.c.pass_no)
+        .where(changes.c.source == source, changes.c.window == window)
+        .distinct()
+        .order_by(changes.c.pass_no)
+    )
+    return list(rows.scalars())
+
+
+def standing(source: str, window: str, pass_no: int) -> sa.Select[Any]:
+    """The changes of a pass that no newer change of their document has superseded."""
+    return (
+        sa.select(changes, documents.c.text_hash)
+        .join(documents, documents.c.doc_id == changes.c.doc_id)
+        .where(
+            changes.c.source == source,
+            changes.c.window == window,
+            changes.c.pass_no == pass_no,
+            documents.c.seq == changes.c.seq,
+        )
+    )
+
+
+def standing_by_key(
+    connection: sa.Connection, statement: sa.Select[Any], keys: Sequence[str]
+) -> dict[str, Any]:
+    """Those standing changes that concern some keys (a batch of them), by key."""
+    rows = connection.execute(statement.where(changes.c.key.in_(keys)))
+    return {row.key: row for row in rows}
+
+
+def in_batches(
+    connection: sa.Connection, statement: sa.Select[Any], *, size: int = 500
+) -> Iterator[list[Any]]:
+    """The rows of a statement over `changes` in the order of their numbers."""
+    ordered = statement.order_by(changes.c.seq).limit(size)
+    last = 0
+    while batch := list(connection.execute(ordered.where(changes.c.seq > last))):
+        yield batch
+        last = batch[-1].seq

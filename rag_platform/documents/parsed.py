@@ -1,0 +1,303 @@
+"""parsed_docs: the text of every document that a page brought, or why there is none."""
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from rag_platform.documents.page import GONE_KINDS, passes_of, standing, standing_by_key
+from rag_platform.documents.parsing.formats import detect, fingerprint
+from rag_platform.documents.parsing.pool import ParserPool
+from rag_platform.documents.parsing.result import (
+    Hints,
+    Kind,
+    Parsed,
+    ParseFailure,
+    ParseLimits,
+    ParseRefused,
+)
+from rag_platform.documents.raw import raw_part
+from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.memo import Memo, memo_key
+from rag_platform.storage.pages import PageStore, PartKey, PartWriter
+from rag_platform.storage.schema import changes, dead_letters
+
+STAGE = "parsed_docs"
+# A document that failed this often with the same bytes and the same parser is left alone.
+MAX_ATTEMPTS = 2
+
+# Parsing these costs more than remembering the result.
+_REMEMBERED = frozenset({Kind.HTML, Kind.PDF, Kind.DOCX})
+_MEMO_BATCH = 100
+
+
+@dataclass(slots=True)
+class ParseFigures:
+    """What one run over a page did; counts of documents, `bytes` of their content."""
+
+    parsed: int = 0
+    remembered: int = 0
+    failed: int = 0
+    reused_passes: int = 0
+    bytes: int = 0
+
+
+class ParsedDocs:
+    """The parsing stage of one source."""
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        catalog: Catalog,
+        memo: Memo,
+        pages: PageStore,
+        limits: ParseLimits,
+        pool: Callable[[ParseLimits], ParserPool] = ParserPool,
+    ) -> None:
+        self.source = source
+        self._catalog = catalog
+        self._memo = memo
+        self._pages = pages
+        self._limits = limits
+        self._pool = pool
+
+    @property
+    def fingerprint(self) -> str:
+        """What the text depends on besides the bytes: parsers and their libraries."""
+        joined = "\n".join(fingerprint(kind) for kind in sorted(Kind))
+        return hashlib.sha256(joined.encode()).hexdigest()
+
+    @property
+    def attempt_fingerprint(self) -> str:
+        """What a failure depends on besides the bytes: also the limits."""
+        limits = json.dumps(asdict(self._limits), sort_keys=True)
+        return hashlib.sha256(f"{self.fingerprint}{limits}".encode()).hexdigest()
+
+    def part(self, window: str, pass_no: int) -> PartKey:
+        """Where the parsed documents of one pass are kept."""
+        return PartKey((self.source,), STAGE, window, pass_no, self.fingerprint)
+
+    def run(self, window: str, *, retry: bool = False) -> ParseFigures:
+        """Parse what the page brought. Passes parsed before are reused.
+
+        With `retry`, failed documents are parsed again; without it only those whose parser or
+        limits have changed since. Documents in quarantine are not.
+        """
+        figures = ParseFigures()
+        with self._catalog.read() as connection:
+            numbers = passes_of(connection, self.source, window)
+        with self._pool(self._limits) as pool:
+            for pass_no in numbers:
+                part = self.part(window, pass_no)
+                again = self._to_retry(window, pass_no, retry=retry)
+                if self._pages.version(part) is not None:
+                    if not again:
+                        figures.reused_passes += 1
+                        continue
+                    self._parse_again(part, again, pool, figures)
+                else:
+                    self._parse(part, pool, figures, only=None, kept=iter(()))
+        return figures
+
+    def _to_retry(self, window: str, pass_no: int, *, retry: bool) -> set[str]:
+        """Keys of this pass's dead letters that deserve another attempt."""
+        with self._catalog.read() as connection:
+            rows = connection.execute(
+                sa.select(dead_letters).where(
+                    dead_letters.c.source == self.source,
+                    dead_letters.c.window == window,
+                    dead_letters.c.pass_no == pass_no,
+                    dead_letters.c.sha256.is_not(None),
+                )
+            )
+            return {
+                row.key
+                for row in rows
+                if row.fingerprint != self.attempt_fingerprint
+                or (retry and row.attempts < MAX_ATTEMPTS)
+            }
+
+    def _parse_again(
+        self, part: PartKey, again: set[str], pool: ParserPool, figures: ParseFigures
+    ) -> None:
+        kept = (
+            row
+            for batch in self._pages.read(part)
+            for row in batch.to_pylist()
+            if row["key"] not in again
+        )
+        self._parse(part, pool, figures, only=again, kept=kept)
+
+    def _parse(
+        self,
+        part: PartKey,
+        pool: ParserPool,
+        figures: ParseFigures,
+        *,
+        only: set[str] | None,
+        kept: Iterator[dict[str, Any]],
+    ) -> None:
+        with self._pages.writer(part, parsed_schema()) as writer:
+            for row in kept:
+                writer.add(row, size=len(row["text"] or "") + 200)
+            work = _Work(self, part, writer, figures)
+            for change, outcome in pool.parse_all(work.documents(only)):
+                work.take(change, outcome)
+            work.flush()
+        self._pages.retire(part)
+
+
+class _Work:
+    """One pass on its way through the pool."""
+
+    def __init__(
+        self,
+        stage: ParsedDocs,
+        part: PartKey,
+        writer: PartWriter,
+        figures: ParseFigures,
+    ) -> None:
+        self._stage = stage
+        self._catalog = stage._catalog
+        self._memo = stage._memo
+        self._part = part
+        self._writer = writer
+        self._figures = figures
+        self._fresh: dict[bytes, bytes] = {}
+        self._keys: dict[int, bytes] = {}
+
+    def documents(self, only: set[str] | None) -> Iterator[tuple[Any, bytes, Hints]]:
+        """The pass's documents that must be parsed; what is remembered is written at once."""
+        raw = raw_part(self._stage.source, self._part.window, self._part.pass_no)
+        if (
+            self._stage._pages.version(raw) is None
+        ):  # nothing but deletions, or nothing readable
+            return
+        statement = standing(self._stage.source, self._part.window, self._part.pass_no)
+        statement = statement.where(changes.c.kind.not_in(GONE_KINDS))
+        for batch in self._stage._pages.read(raw):
+            rows = [
+                row for row in batch.to_pylist() if only is None or row["key"] in only
+            ]
+            with self._catalog.read() as connection:
+                found = standing_by_key(
+                    connection, statement, [row["key"] for row in rows]
+                )
+            wanted = [
+                (found[row["key"]], row["content"])
+                for row in rows
+                if row["key"] in found and found[row["key"]].sha256 == row["sha256"]
+            ]
+            yield from self._unremembered(wanted)
+
+    def _unremembered(
+        self, wanted: list[tuple[Any, bytes]]
+    ) -> Iterator[tuple[Any, bytes, Hints]]:
+        keys = {}
+        for change, content in wanted:
+            kind = _kind(change.key, content)
+            if kind in _REMEMBERED:
+                keys[change.seq] = memo_key("parse", fingerprint(kind), content)
+        known = self._memo.get_many(keys.values()) if keys else {}
+        for change, content in wanted:
+            self._figures.bytes += len(content)
+            value = known.get(keys.get(change.seq, b""))
+            if value is not None:
+                self._figures.remembered += 1
+                self._write(change, _thaw(value))
+                continue
+            if change.seq in keys:
+                self._keys[change.seq] = keys[change.seq]
+            yield change, content, Hints(name=change.key)
+
+    def take(self, change: Any, outcome: Parsed | ParseFailure) -> None:
+        """Write one outcome of the pool, and remember it when it was dear."""
+        key = self._keys.pop(change.seq, None)
+        if isinstance(outcome, ParseFailure):
+            self._figures.failed += 1
+        else:
+            self._figures.parsed += 1
+            if key is not None:
+                self._fresh[key] = _freeze(outcome)
+                if len(self._fresh) >= _MEMO_BATCH:
+                    self.flush()
+        self._write(change, outcome)
+
+    def flush(self) -> None:
+        """Make what was parsed durable."""
+        if self._fresh:
+            self._memo.put_many(self._fresh)
+        self._fresh = {}
+
+    def _write(self, change: Any, outcome: Parsed | ParseFailure) -> None:
+        row: dict[str, Any] = {
+            "seq": change.seq,
+            "doc_id": change.doc_id,
+            "key": change.key,
+        }
+        if isinstance(outcome, ParseFailure):
+            row |= {
+                "reason": str(outcome.reason),
+                "detail": outcome.detail,
+                "text": None,
+            }
+            row |= {
+                "title": None,
+                "media_type": None,
+                "page_starts": None,
+                "metadata": None,
+            }
+        else:
+            row |= {
+                "reason": None,
+                "detail": None,
+                "text": outcome.text,
+                "title": outcome.title,
+                "media_type": outcome.media_type,
+                "page_starts": list(outcome.page_starts),
+                "metadata": json.dumps(
+                    outcome.metadata, ensure_ascii=False, sort_keys=True
+                ),
+            }
+        self._writer.add(row, size=len(row["text"] or "") + 200)
+
+
+def parsed_schema() -> Any:
+    """The columns of a parsed part: one row per document, `text` null when `reason` says why."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("seq", pa.int64()),
+            ("doc_id", pa.string()),
+            ("key", pa.string()),
+            ("reason", pa.string()),
+            ("detail", pa.string()),
+            ("text", pa.string()),
+            ("title", pa.string()),
+            ("media_type", pa.string()),
+            ("page_starts", pa.list_(pa.int32())),
+            ("metadata", pa.string()),
+        ]
+    )
+
+
+def _kind(key: str, content: bytes) -> Kind | None:
+    try:
+        return detect(content, Hints(name=key))
+    except ParseRefused:
+        return None  # the pool says the same, and why
+
+
+def _freeze(parsed: Parsed) -> bytes:
+    return zlib.compress(json.dumps(asdict(parsed)).encode(), 1)
+
+
+def _thaw(value: bytes) -> Parsed:
+    fields = json.loads(zlib.decompress(value))
+    return Parsed(**fields | {"page_starts": tuple(fields["page_starts"])})

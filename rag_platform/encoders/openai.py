@@ -1,0 +1,346 @@
+"""Embeddings from OpenAI or a server that speaks its API: paid, budgeted, retried, validated."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from rag_platform.encoders.base import Embedder, Vectors
+from rag_platform.encoders.validation import InvalidEmbedding, validate
+from rag_platform.errors import PlatformError
+from rag_platform.llm.budget import Budget
+from rag_platform.llm.prices import OPENAI_URL, Prices
+from rag_platform.storage.objects import display_url
+
+if TYPE_CHECKING:
+    import openai
+
+# https://platform.openai.com/docs/models: the length of a vector when none is asked for.
+_KNOWN_DIMENSIONS = {
+    "text-embedding-3-small": 1536,
+    "text-embedding-3-large": 3072,
+    "text-embedding-ada-002": 1536,
+}
+
+# https://platform.openai.com/docs/api-reference/embeddings/create: 2,048 texts and 300,000
+# tokens a request. A token is at least one byte.
+_REQUEST_TEXTS = 2048
+_REQUEST_BYTES = 300_000
+_REQUESTS_AT_ONCE = 4
+
+_ATTEMPTS = 3
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 120.0
+_CONNECT_TIMEOUT_S = 10.0
+
+_ADVICE = {
+    400: "Check the model, its dimensions, and the length of the texts",
+    401: "The key was refused: check OPENAI_API_KEY",
+    403: "The key may not use this model: check its project and rights",
+    404: "Check the embedder's model and `llm.base_url`",
+    429: "Run again later; what was stored is not paid for twice",
+}
+
+
+class EmbeddingServiceError(PlatformError):
+    """The embedding service refused, could not be reached, or answered what cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIConnection:
+    """Where the service is and the key for it. `timeout_s` is the longest silence awaited."""
+
+    base_url: str = OPENAI_URL
+    api_key: str = field(default="", repr=False)
+    timeout_s: float = 60.0
+
+
+class OpenAIEmbedder(Embedder):
+    """Embeddings by POST /embeddings, with every attempt in the budget's ledger.
+
+    An attempt is reserved at the UTF-8 bytes of its texts, more than any byte-level tokenizer
+    makes of them; it is settled by the `usage` of the answer, or in full where there is none.
+    `dimension` is asked of the service; without it, the model's own is taken where it is known.
+    Raises `UnknownPrice`, `BudgetExceeded` and `EmbeddingServiceError`.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        dimension: int | None,
+        *,
+        connection: OpenAIConnection,
+        budget: Budget,
+        prices: Prices,
+        run_id: str,
+        purpose: str,
+        batch_size: int = 256,
+    ) -> None:
+        self.name = model
+        self.dimension = dimension or _own_dimension(model)
+        self.batch_size = batch_size
+        self.paid = prices.microusd(model, input_tokens=1_000_000) > 0
+        host = urlsplit(connection.base_url).hostname or ""
+        self.fingerprint = f"openai/{host}/{self.dimension}/{model}"
+        self._connection = connection
+        self._budget = budget
+        self._prices = prices
+        self._run_id = run_id
+        self._purpose = purpose
+        self._asks_dimension = _KNOWN_DIMENSIONS.get(model) != self.dimension
+        self._where = f"{model} at {display_url(connection.base_url)}"
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        """The vectors of `texts`, float32 of shape (len(texts), dimension), of unit length."""
+        _refuse_unsendable(texts)
+        parts = list(_requests(texts))
+        if parts:
+            _ = self._client  # refused without a key, and made before threads share it
+        if len(parts) < 2:
+            found = [self._embed(part) for part in parts]
+        else:
+            with ThreadPoolExecutor(min(len(parts), _REQUESTS_AT_ONCE)) as pool:
+                found = list(pool.map(self._embed, parts))
+        return np.concatenate([np.empty((0, self.dimension), np.float32), *found])
+
+    def embed_query(self, text: str) -> Vectors:
+        """The vector of a query, float32 of shape (dimension,), of unit length."""
+        vector: Vectors = self.embed_passages([text])[0]
+        return vector
+
+    def _embed(self, texts: list[str]) -> Vectors:
+        import openai
+        import stamina
+
+        retries = stamina.retry_context(
+            on=_again_in,
+            attempts=_ATTEMPTS,
+            timeout=None,
+            wait_initial=_FIRST_WAIT_S,
+            wait_jitter=_FIRST_WAIT_S,
+            wait_max=_LONGEST_WAIT_S,
+        )
+        try:
+            for attempt in retries:
+                with attempt:
+                    content = self._attempt(texts)
+        except openai.APIError as error:
+            if not self._takes_no_dimension(error):
+                raise self._explained(error) from error
+            self._asks_dimension = False
+            return self._embed(texts)
+        return self._vectors(content, len(texts))
+
+    def _takes_no_dimension(self, error: "openai.APIError") -> bool:
+        """Servers with models of one length refuse to be asked for it; the answer is checked."""
+        return (
+            self._asks_dimension
+            and self.name not in _KNOWN_DIMENSIONS
+            and getattr(error, "status_code", None) == 400
+            and "dimension" in error.message.lower()
+        )
+
+    def _attempt(self, texts: list[str]) -> Any:
+        """One request, reserved before and booked after; returns the answer's JSON."""
+        import openai
+
+        bound = sum(len(text.encode()) for text in texts)
+        worst = self._prices.microusd(self.name, input_tokens=bound)
+        reservation = self._budget.reserve(
+            run_id=self._run_id, purpose=self._purpose, model=self.name, microusd=worst
+        )
+        try:
+            answer = self._client.embeddings.with_raw_response.create(
+                input=texts,
+                model=self.name,
+                encoding_format="float",
+                dimensions=self.dimension if self._asks_dimension else openai.omit,
+            )
+        except openai.APIError as error:
+            # What was cut off may have been billed: it keeps counting at its worst case.
+            if _was_not_billed(error):
+                self._budget.fail(reservation)
+            raise
+        content = _json(answer.content)
+        billed = _tokens(content)
+        tokens = bound if billed is None else billed
+        self._budget.settle(
+            reservation,
+            input_tokens=tokens,
+            output_tokens=0,
+            microusd=self._prices.microusd(self.name, input_tokens=tokens),
+        )
+        return content
+
+    @cached_property
+    def _client(self) -> "openai.OpenAI":
+        import httpx2
+        import openai
+
+        if not self._connection.api_key:
+            raise EmbeddingServiceError(
+                f"{self._where}: there is no key. Set OPENAI_API_KEY; a server of your own that "
+                "needs none takes any value."
+            )
+        silence = self._connection.timeout_s
+        return openai.OpenAI(
+            api_key=self._connection.api_key,
+            base_url=self._connection.base_url,
+            max_retries=0,
+            timeout=httpx2.Timeout(silence, connect=min(silence, _CONNECT_TIMEOUT_S)),
+        )
+
+    def _vectors(self, content: Any, expected: int) -> Vectors:
+        """The vectors of an answer in the order of the texts, validated and of unit length."""
+        try:
+            vectors = validate(_in_order(content), expected=expected, dimension=self.dimension)
+        except InvalidEmbedding as error:
+            raise EmbeddingServiceError(f"{self._where}: {error}") from error
+        exact = vectors.astype(np.float64)
+        unit: Vectors = (exact / np.linalg.norm(exact, axis=1, keepdims=True)).astype(np.float32)
+        return unit
+
+    def _explained(self, error: "openai.APIError") -> EmbeddingServiceError:
+        """What went wrong and what to do, in one line and without the key."""
+        import openai
+
+        advice = "Check `llm.base_url`, and that the service runs"
+        if isinstance(error, openai.APIStatusError):
+            what = f"answered {error.status_code} ({_one_line(error.message)})"
+            advice = _ADVICE.get(error.status_code, "Run again when the service is well")
+            if error.code == "insufficient_quota":
+                advice = "The account's quota is used up: add credit, or use another key"
+            elif (wait := _asked_wait(error)) and wait > _LONGEST_WAIT_S:
+                advice = f"The service asks to wait {wait:.0f} s: run again after that"
+        elif isinstance(error, openai.APITimeoutError):
+            what = f"no answer within {self._connection.timeout_s:g} s"
+        else:
+            what = f"cannot be reached ({_one_line(str(error.__cause__ or error))})"
+        text = f"{self._where}: {what}. {advice}."
+        return EmbeddingServiceError(text.replace(self._connection.api_key, "(key)"))
+
+
+def _own_dimension(model: str) -> int:
+    if model not in _KNOWN_DIMENSIONS:
+        raise EmbeddingServiceError(
+            f"{model}: how long its vectors are is not known. Set `dimensions` of this embedder."
+        )
+    return _KNOWN_DIMENSIONS[model]
+
+
+def _refuse_unsendable(texts: Sequence[str]) -> None:
+    """The service refuses a whole request for one text that is empty or not Unicode."""
+    for position, text in enumerate(texts):
+        if not text.strip() or not _is_unicode(text):
+            raise InvalidEmbedding(
+                f"embeddings: the text at position {position} is empty or not valid Unicode; "
+                "nothing was sent. Leave it out"
+            )
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _requests(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts in order, in as few requests as the service's limits allow."""
+    part: list[str] = []
+    size = 0
+    for text in texts:
+        length = len(text.encode())
+        if part and (len(part) == _REQUEST_TEXTS or size + length > _REQUEST_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(text)
+        size += length
+    if part:
+        yield part
+
+
+def _again_in(error: Exception) -> bool | float:
+    """Whether to try again, or the seconds to wait before, as the service asks."""
+    import openai
+
+    if isinstance(error, openai.APIConnectionError):
+        return True
+    if not isinstance(error, openai.APIStatusError) or error.code == "insufficient_quota":
+        return False
+    if error.status_code not in (408, 409, 429) and error.status_code < 500:
+        return False
+    asked = _asked_wait(error)
+    if asked is None:
+        return True
+    return asked if asked <= _LONGEST_WAIT_S else False
+
+
+def _asked_wait(error: "openai.APIStatusError") -> float | None:
+    """Retry-After in seconds, from a number or a date (RFC 9110, 10.2.3); None without one."""
+    value = error.response.headers.get("retry-after", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            then = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        if then.tzinfo is None:
+            then = then.replace(tzinfo=UTC)
+        seconds = (then - datetime.now(UTC)).total_seconds()
+    return None if math.isnan(seconds) else max(0.0, seconds)
+
+
+def _was_not_billed(error: "openai.APIError") -> bool:
+    """Answered with an error, or never sent at all."""
+    import httpx2
+    import openai
+
+    never_sent = (httpx2.ConnectError, httpx2.ConnectTimeout)
+    return isinstance(error, openai.APIStatusError) or isinstance(error.__cause__, never_sent)
+
+
+def _json(content: bytes) -> Any:
+    """The JSON of an answer; None when it is none (a sign-in page, half an answer)."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _tokens(content: Any) -> int | None:
+    """The tokens billed, or None when the answer does not say."""
+    usage = content.get("usage") if isinstance(content, dict) else None
+    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return tokens if isinstance(tokens, int) and tokens >= 0 else None
+
+
+def _in_order(content: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The vectors by their `index`; each text must have exactly one."""
+    try:
+        entries = {entry["index"]: entry["embedding"] for entry in content["data"]}
+        if len(entries) != len(content["data"]) or set(entries) != set(range(len(entries))):
+            raise InvalidEmbedding("the answer gives two vectors for one text, or none")
+        vectors = np.asarray([entries[index] for index in range(len(entries))], np.float64)
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
+        raise InvalidEmbedding(
+            "the answer is no list of vectors. Check that `llm.base_url` is the address of an "
+            "OpenAI-compatible API (it often ends in /v1)"
+        ) from error
+    # What a float32 cannot hold is caught as infinity.
+    with np.errstate(over="ignore"):
+        return vectors.astype(np.float32).astype(np.float64)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300]

@@ -1,0 +1,43 @@
+"""The last look at vectors before anything stores them."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_platform.encoders.base import Vectors
+from rag_platform.errors import PlatformError
+
+
+class InvalidEmbedding(PlatformError):
+    """An embedder gave something that must not reach an index."""
+
+
+def validate(vectors: NDArray[Any], *, expected: int, dimension: int) -> Vectors:
+    """`vectors` as float32, or InvalidEmbedding: shape (expected, dimension), finite, not zero."""
+    if vectors.ndim != 2 or vectors.shape[0] != expected:
+        raise InvalidEmbedding(
+            f"embeddings: shape {vectors.shape} for {expected} texts; nothing was stored. "
+            "Check the embedder's answer and run again"
+        )
+    if vectors.shape[1] != dimension:
+        raise InvalidEmbedding(
+            f"embeddings: {vectors.shape[1]} dimensions, the index has {dimension}; nothing was "
+            "stored. Check the model and its dimensions in the index's settings"
+        )
+    checked = vectors.astype(np.float32, copy=False)
+    _refuse(~np.isfinite(checked).all(axis=1), "NaN or infinity")
+    # Two different questions: an underflow to zero in the squares is as useless as a zero.
+    _refuse(np.einsum("ij,ij->i", checked, checked) == 0.0, "zero norm")
+    return checked
+
+
+def _refuse(wrong: NDArray[np.bool_], what: str) -> None:
+    positions = np.flatnonzero(wrong)
+    if not len(positions):
+        return
+    shown = ", ".join(map(str, positions[:5].tolist())) + (", ..." if len(positions) > 5 else "")
+    raise InvalidEmbedding(
+        f"embeddings: {what} in {len(positions)} of {len(wrong)} vectors, at position {shown}; "
+        "nothing was stored. Look at these texts (empty, or not text?) and at the embedder"
+    )

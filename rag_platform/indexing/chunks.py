@@ -1,0 +1,188 @@
+"""chunks: the passages of a page's documents, for one index version."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from rag_platform.documents.clean import CleanDocs
+from rag_platform.documents.identity import point_id
+from rag_platform.documents.page import passes_of, standing
+from rag_platform.documents.sources import utc
+from rag_platform.indexing.progress import note_figures
+from rag_platform.indexing.version import IndexVersion
+from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.pages import PageStore, PartKey
+from rag_platform.storage.schema import changes
+
+STAGE = "chunks"
+# Part of every chunk part's name; a change means that its columns changed.
+CHUNKS_VERSION = "1"
+
+
+@dataclass(slots=True)
+class ChunkFigures:
+    """What one run over a page did; `sizes` counts chunks by size in tokens, in steps of 50."""
+
+    documents: int = 0
+    chunks: int = 0
+    tokens: int = 0
+    largest: int = 0
+    reused_passes: int = 0
+    sizes: Counter[int] = field(default_factory=Counter)
+
+
+class Chunks:
+    """The chunking stage of one source for one index version."""
+
+    def __init__(
+        self,
+        index: IndexVersion,
+        clean: CleanDocs,
+        *,
+        catalog: Catalog,
+        pages: PageStore,
+    ) -> None:
+        self.index = index
+        self.source = clean.name
+        self._clean = clean
+        self._catalog = catalog
+        self._pages = pages
+
+    def part(self, window: str, pass_no: int) -> PartKey | None:
+        """Where the chunks of one pass are kept; None before it was cleaned."""
+        clean = self._clean.part(window, pass_no)
+        version = self._pages.version(clean) if clean else None
+        if version is None:
+            return None
+        basis = (
+            f"{CHUNKS_VERSION}\n{self.index.chunker.fingerprint}\n{version}".encode()
+        )
+        fingerprint = hashlib.sha256(basis).hexdigest()
+        return PartKey(
+            (self.source, self.index.name), STAGE, window, pass_no, fingerprint
+        )
+
+    def run(self, window: str) -> ChunkFigures:
+        """Cut the page's documents into chunks. Passes chunked before are reused."""
+        figures = ChunkFigures()
+        self.index.register(self._catalog)
+        note_figures(
+            self._catalog,
+            self.index.name,
+            self.source,
+            window,
+            finished=False,
+            figures={},
+        )
+        with self._catalog.read() as connection:
+            numbers = passes_of(connection, self.source, window)
+        for pass_no in numbers:
+            part = self.part(window, pass_no)
+            if part is None:
+                raise RuntimeError(
+                    f"{self.source} {window}: clean_docs must run before chunks"
+                )
+            if self._pages.version(part) is not None:
+                figures.reused_passes += 1
+                continue
+            with self._pages.writer(part, chunk_schema()) as writer:
+                for row in self.rows(window, pass_no, figures):
+                    writer.add(row, size=len(row["text"]) + 400)
+            self._pages.retire(part)
+        return figures
+
+    def rows(self, window: str, pass_no: int, figures: ChunkFigures) -> "Any":
+        """The chunks of a pass's standing documents, the rows of its part."""
+        clean = self._clean.part(window, pass_no)
+        assert clean is not None
+        for batch in self._pages.read(clean, rows=500):
+            documents = [row for row in batch.to_pylist() if row["reason"] is None]
+            times = self._standing(window, pass_no, [row["seq"] for row in documents])
+            for row in documents:
+                if row["seq"] in times and not row["empty"]:
+                    figures.documents += 1
+                    yield from self._chunk(row, times[row["seq"]], figures)
+
+    def _standing(
+        self, window: str, pass_no: int, numbers: list[int]
+    ) -> dict[int, float]:
+        """The modification times of those changes that still stand, by change."""
+        statement = standing(self.source, window, pass_no).where(
+            changes.c.seq.in_(numbers)
+        )
+        with self._catalog.read() as connection:
+            return {row.seq: row.modified for row in connection.execute(statement)}
+
+    def _chunk(
+        self, row: dict[str, Any], modified: float, figures: ChunkFigures
+    ) -> "Any":
+        occurrences: Counter[str] = Counter()
+        for chunk in self.index.chunker.chunk(row["text"], tuple(row["page_starts"])):
+            text_hash = hashlib.sha256(chunk.text.encode()).hexdigest()[:32]
+            occurrence = occurrences[text_hash]
+            occurrences[text_hash] += 1
+            figures.chunks += 1
+            figures.tokens += chunk.tokens
+            figures.largest = max(figures.largest, chunk.tokens)
+            figures.sizes[chunk.tokens // 50 * 50] += 1
+            yield {
+                "seq": row["seq"],
+                "doc_id": row["doc_id"],
+                "point_id": point_id(row["doc_id"], text_hash, occurrence),
+                "text_hash": text_hash,
+                "text": chunk.text,
+                "tokens": chunk.tokens,
+                "start": chunk.start,
+                "end": chunk.end,
+                "page": chunk.page,
+                "heading": chunk.heading,
+                "key": row["key"],
+                "uri": row["uri"],
+                "title": row["title"],
+                "language": row["language"],
+                # As text: the vector engines do not give every float back to its last digit.
+                "modified": utc(modified).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            }
+
+
+def chunk_schema() -> Any:
+    """The columns of a chunk part: one row per chunk, with what its payload needs."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("seq", pa.int64()),
+            ("doc_id", pa.string()),
+            ("point_id", pa.string()),
+            ("text_hash", pa.string()),
+            ("text", pa.string()),
+            ("tokens", pa.int32()),
+            ("start", pa.int32()),
+            ("end", pa.int32()),
+            ("page", pa.int32()),
+            ("heading", pa.string()),
+            ("key", pa.string()),
+            ("uri", pa.string()),
+            ("title", pa.string()),
+            ("language", pa.string()),
+            ("modified", pa.string()),
+        ]
+    )
+
+
+def payload_of(row: dict[str, Any], source: str) -> dict[str, Any]:
+    """What a point carries, from its row in a chunk part."""
+    names = (
+        "doc_id",
+        "text_hash",
+        "text",
+        "start",
+        "end",
+        "page",
+        "heading",
+        "key",
+        "uri",
+    )
+    names += ("title", "language", "modified")
+    return {"source": source} | {name: row[name] for name in names}

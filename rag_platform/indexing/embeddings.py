@@ -1,0 +1,126 @@
+"""embeddings: a vector for every chunk of a page, paid for once per text and embedder."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from rag_platform.encoders.base import Embedder, Vectors
+from rag_platform.encoders.validation import validate
+from rag_platform.indexing.chunks import Chunks
+from rag_platform.indexing.progress import note_figures, unapplied_passes
+from rag_platform.llm.budget import BudgetExceeded
+from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.memo import Memo, memo_key
+from rag_platform.storage.pages import PageStore
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class EmbedFigures:
+    """What one run over a page did. `embed_calls` counts batches sent to the embedder."""
+
+    embed_calls: int = 0
+    embedded_chunks: int = 0
+    embedded_tokens: int = 0
+    memo_hits: int = 0
+    deferred_chunks: int = 0
+
+
+def passage_key(embedder: Embedder, text: str) -> bytes:
+    """The memo key of a passage's vector."""
+    return memo_key("passage", embedder.fingerprint, text.encode())
+
+
+def vector_bytes(vector: Vectors) -> bytes:
+    """A vector as the memo keeps it: little-endian float32."""
+    return vector.astype("<f4").tobytes()
+
+
+def vector_from(value: bytes) -> Vectors:
+    """The vector that `vector_bytes` made; shape (dimension,)."""
+    return np.frombuffer(value, dtype="<f4").astype(np.float32, copy=False)
+
+
+class Embeddings:
+    """The embedding stage of one source for one index version."""
+
+    def __init__(
+        self, chunks: Chunks, *, catalog: Catalog, memo: Memo, pages: PageStore
+    ) -> None:
+        self._chunks = chunks
+        self._embedder = chunks.index.embedder
+        self._catalog = catalog
+        self._memo = memo
+        self._pages = pages
+
+    def run(self, window: str) -> EmbedFigures:
+        """Embed what the index needs of the page and the memo does not have.
+
+        Every batch is durable before the next is sent. When the budget is spent nothing more is
+        sent: the documents of the chunks left over wait for a later run.
+        """
+        figures = EmbedFigures()
+        index, source = self._chunks.index.name, self._chunks.source
+        for pass_no in unapplied_passes(self._catalog, index, source, window):
+            missing: dict[bytes, tuple[str, int]] = {}
+            for key, text, tokens in self._wanted(window, pass_no, figures):
+                missing.setdefault(key, (text, tokens))
+                if len(missing) >= self._embedder.batch_size:
+                    self._embed(missing, figures)
+                    missing = {}
+            self._embed(missing, figures)
+        note_figures(
+            self._catalog,
+            index,
+            source,
+            window,
+            finished=False,
+            figures=asdict(figures),
+        )
+        return figures
+
+    def _wanted(
+        self, window: str, pass_no: int, figures: EmbedFigures
+    ) -> Iterator[tuple[bytes, str, int]]:
+        """The chunks of a pass that have no vector yet."""
+        part = self._chunks.part(window, pass_no)
+        if part is None:
+            raise RuntimeError(f"{self._chunks.source} {window}: chunks must run first")
+        for batch in self._pages.read(part, columns=["text", "tokens"]):
+            texts, tokens = batch.column(0).to_pylist(), batch.column(1).to_pylist()
+            keys = [passage_key(self._embedder, text) for text in texts]
+            known = self._memo.known(keys)
+            for key, text, count in zip(keys, texts, tokens, strict=True):
+                if key in known:
+                    figures.memo_hits += 1
+                else:
+                    yield key, text, count
+
+    def _embed(
+        self, missing: dict[bytes, tuple[str, int]], figures: EmbedFigures
+    ) -> None:
+        if not missing:
+            return
+        if figures.deferred_chunks:
+            figures.deferred_chunks += len(missing)
+            return
+        texts = [text for text, _ in missing.values()]
+        try:
+            vectors = self._embedder.embed_passages(texts)
+        except BudgetExceeded as error:
+            logger.warning("embedding stopped, documents deferred: %s", error)
+            figures.deferred_chunks += len(missing)
+            return
+        validate(vectors, expected=len(texts), dimension=self._embedder.dimension)
+        self._memo.put_many(
+            {
+                key: vector_bytes(vector)
+                for key, vector in zip(missing, vectors, strict=True)
+            }
+        )
+        figures.embed_calls += 1
+        figures.embedded_chunks += len(texts)
+        figures.embedded_tokens += sum(tokens for _, tokens in missing.values())

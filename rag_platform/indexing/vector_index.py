@@ -1,0 +1,378 @@
+"""vector_index: brings a collection to what a page says, by difference, never by rebuilding.
+
+A document is applied only if its change is newer than what the index holds, so replays and
+overlapping runs are harmless whatever their order. Wanted minus present is added, present minus
+wanted is deleted, last: until then the old content serves.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from rag_platform.indexing.chunks import Chunks, payload_of
+from rag_platform.indexing.embeddings import passage_key, vector_from
+from rag_platform.indexing.progress import note_figures, unapplied, unapplied_passes
+from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.memo import Memo
+from rag_platform.storage.pages import PageStore
+from rag_platform.storage.schema import changes, index_documents
+from rag_platform.storage.vectors.base import Collection, Payload, Point, VectorStore
+
+_BATCH_DOCUMENTS = 200
+_BATCH_CHUNKS = 1_000
+
+
+@dataclass(slots=True)
+class ApplyFigures:
+    """What one run did to the collection; counts of points, `documents` and `deferred` of
+    documents. `points` and `expected` are the collection's size and the catalog's."""
+
+    documents: int = 0
+    inserted: int = 0
+    updated: int = 0
+    skipped: int = 0
+    deleted: int = 0
+    deferred: int = 0
+    points: int = 0
+    expected: int = 0
+    disagreeing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A document as the index should hold it: `chunks` are rows of a chunk part."""
+
+    doc_id: str
+    seq: int
+    window: str
+    pass_no: int
+    text_hash: str | None
+    chunks: Sequence[dict[str, Any]]
+
+
+class VectorIndex:
+    """The applying stage of one source for one index version."""
+
+    def __init__(
+        self,
+        chunks: Chunks,
+        *,
+        catalog: Catalog,
+        memo: Memo,
+        pages: PageStore,
+        vectors: VectorStore,
+    ) -> None:
+        self._chunks = chunks
+        self._index = chunks.index
+        self._source = chunks.source
+        self._catalog = catalog
+        self._memo = memo
+        self._pages = pages
+        self._vectors = vectors
+
+    def run(self, window: str) -> ApplyFigures:
+        """Apply the page. Raises `LockTimeout`, `RecipeMismatch`, `VectorStoreError`."""
+        figures = ApplyFigures()
+        name = self._index.name
+        with (
+            self._catalog.exclusive(f"index-{name}"),
+            self._vectors.open(
+                name,
+                dimension=self._index.embedder.dimension,
+                fingerprint=self._index.fingerprint,
+            ) as collection,
+        ):
+            writer = IndexWriter(
+                self._index, collection, catalog=self._catalog, memo=self._memo
+            )
+            for pass_no in unapplied_passes(self._catalog, name, self._source, window):
+                self._apply_pass(writer, window, pass_no, figures)
+            figures.points = collection.count()
+            figures.expected = writer.expected_points()
+            figures.disagreeing = writer.disagreeing()
+        note_figures(
+            self._catalog,
+            name,
+            self._source,
+            window,
+            finished=figures.deferred == 0,
+            figures=asdict(figures),
+        )
+        return figures
+
+    def _apply_pass(
+        self, writer: "IndexWriter", window: str, pass_no: int, figures: ApplyFigures
+    ) -> None:
+        """First the documents that have chunks, then those that have none any more."""
+        statement = unapplied(self._index.name, self._source).where(
+            changes.c.window == window, changes.c.pass_no == pass_no
+        )
+        for group in _groups(self._rows(window, pass_no)):
+            with self._catalog.read() as connection:
+                found = connection.execute(
+                    statement.where(changes.c.seq.in_(list(group)))
+                )
+                left = {row.seq: row.text_hash for row in found}
+            writer.apply(
+                [
+                    Wanted(rows[0]["doc_id"], seq, window, pass_no, left[seq], rows)
+                    for seq, rows in group.items()
+                    if seq in left
+                ],
+                source=self._source,
+                figures=figures,
+            )
+        waiting = changes.c.deferred_by.is_distinct_from(self._index.name)
+        rest = statement.where(waiting).order_by(changes.c.seq).limit(_BATCH_DOCUMENTS)
+        while True:
+            with self._catalog.read() as connection:
+                rows = connection.execute(rest).all()
+            if not rows:
+                return
+            writer.apply(
+                [
+                    Wanted(row.doc_id, row.seq, window, pass_no, row.text_hash, ())
+                    for row in rows
+                ],
+                source=self._source,
+                figures=figures,
+            )
+
+    def _rows(self, window: str, pass_no: int) -> Iterator[dict[str, Any]]:
+        part = self._chunks.part(window, pass_no)
+        if part is None:
+            raise RuntimeError(
+                f"{self._source} {window}: chunks must run before vector_index"
+            )
+        for batch in self._pages.read(part):
+            yield from batch.to_pylist()
+
+
+class IndexWriter:
+    """Writes documents into an open collection and into the catalog. Holds the index's lock."""
+
+    def __init__(
+        self, index: Any, collection: Collection, *, catalog: Catalog, memo: Memo
+    ) -> None:
+        self._index = index
+        self._collection = collection
+        self._catalog = catalog
+        self._memo = memo
+        self._applied: list[str] = []
+
+    def apply(
+        self, documents: Sequence[Wanted], *, source: str, figures: ApplyFigures
+    ) -> None:
+        """Bring some documents to what they should be; those without vectors are deferred."""
+        if not documents:
+            return
+        wanted = {
+            document.doc_id: {
+                row["point_id"]: payload_of(row, source) for row in document.chunks
+            }
+            for document in documents
+        }
+        present = self._collection.present(self._claim(documents, source))
+        vectors = self._vectors_for(wanted, present)
+        ready, deferred = [], []
+        for document in documents:
+            complete = all(
+                payload["text_hash"] in vectors
+                for point, payload in wanted[document.doc_id].items()
+                if present.get(document.doc_id, {}).get(point) != payload
+            )
+            (ready if complete else deferred).append(document)
+        self._write(ready, wanted, present, vectors, figures)
+        self._record(ready, wanted)
+        self._defer(deferred)
+        figures.documents += len(ready)
+        figures.deferred += len(deferred)
+
+    def _claim(self, documents: Sequence[Wanted], source: str) -> list[str]:
+        """Say what is about to be written, before it is; returns the documents that the
+        collection may hold points of."""
+        ids = [document.doc_id for document in documents]
+        rows = [
+            {
+                "index_name": self._index.name,
+                "doc_id": document.doc_id,
+                "source": source,
+                "seq": 0,
+                "claimed": document.seq,
+                "window": document.window,
+                "pass_no": document.pass_no,
+                "chunks": 0,
+                "digest": "",
+            }
+            for document in documents
+        ]
+        with self._catalog.begin() as connection:
+            known = connection.execute(
+                sa.select(index_documents.c.doc_id).where(
+                    index_documents.c.index_name == self._index.name,
+                    index_documents.c.doc_id.in_(ids),
+                )
+            )
+            touched = list(known.scalars())
+            self._catalog.upsert(connection, index_documents, rows, update=("claimed",))
+        return touched
+
+    def _vectors_for(
+        self,
+        wanted: dict[str, dict[str, Payload]],
+        present: dict[str, dict[str, Payload]],
+    ) -> dict[str, Any]:
+        """The vectors of the points that must be written, by text hash."""
+        texts = {
+            payload["text_hash"]: payload["text"]
+            for doc_id, points in wanted.items()
+            for point, payload in points.items()
+            if present.get(doc_id, {}).get(point) != payload
+        }
+        keys = {h: passage_key(self._index.embedder, text) for h, text in texts.items()}
+        known = self._memo.get_many(keys.values())
+        return {h: vector_from(known[key]) for h, key in keys.items() if key in known}
+
+    def _write(
+        self,
+        documents: Sequence[Wanted],
+        wanted: dict[str, dict[str, Payload]],
+        present: dict[str, dict[str, Payload]],
+        vectors: dict[str, Any],
+        figures: ApplyFigures,
+    ) -> None:
+        points, gone = [], []
+        for document in documents:
+            held = present.get(document.doc_id, {})
+            for point, payload in wanted[document.doc_id].items():
+                if held.get(point) == payload:
+                    figures.skipped += 1
+                    continue
+                figures.updated += point in held
+                figures.inserted += point not in held
+                sparse = self._index.sparse.passage(payload["text"])
+                points.append(
+                    Point(point, vectors[payload["text_hash"]], sparse, payload)
+                )
+            gone += [point for point in held if point not in wanted[document.doc_id]]
+        self._collection.upsert(points)
+        self._collection.delete(gone)
+        figures.deleted += len(gone)
+
+    def _record(
+        self, documents: Sequence[Wanted], wanted: dict[str, dict[str, Payload]]
+    ) -> None:
+        """The documents are as the collection now holds them; what they waited for is over."""
+        if not documents:
+            return
+        held = index_documents
+        rows = [
+            {
+                "_id": document.doc_id,
+                "_seq": document.seq,
+                "_window": document.window,
+                "_pass": document.pass_no,
+                "_chunks": len(document.chunks),
+                "_digest": digest_of(wanted[document.doc_id]),
+                "_text_hash": document.text_hash,
+            }
+            for document in documents
+        ]
+        with self._catalog.begin() as connection:
+            connection.execute(
+                sa.update(held)
+                .where(
+                    held.c.index_name == self._index.name,
+                    held.c.doc_id == sa.bindparam("_id"),
+                    held.c.seq <= sa.bindparam("_seq"),
+                )
+                .values(
+                    seq=sa.bindparam("_seq"),
+                    window=sa.bindparam("_window"),
+                    pass_no=sa.bindparam("_pass"),
+                    chunks=sa.bindparam("_chunks"),
+                    digest=sa.bindparam("_digest"),
+                    text_hash=sa.bindparam("_text_hash"),
+                ),
+                rows,
+            )
+            connection.execute(
+                sa.update(changes)
+                .where(
+                    changes.c.seq.in_([document.seq for document in documents]),
+                    changes.c.deferred_by == self._index.name,
+                )
+                .values(deferred_by=None)
+            )
+        self._applied += [document.doc_id for document in documents]
+
+    def _defer(self, documents: Sequence[Wanted]) -> None:
+        with self._catalog.begin() as connection:
+            connection.execute(
+                sa.update(changes)
+                .where(changes.c.seq.in_([document.seq for document in documents]))
+                .values(deferred_by=self._index.name)
+            )
+
+    def expected_points(self) -> int:
+        """How many points the catalog says the collection has."""
+        with self._catalog.read() as connection:
+            total = connection.scalar(
+                sa.select(sa.func.sum(index_documents.c.chunks)).where(
+                    index_documents.c.index_name == self._index.name
+                )
+            )
+        return int(total or 0)
+
+    def disagreeing(self, sample: int = _BATCH_DOCUMENTS) -> int:
+        """Read documents of this run back; how many differ from their digest in the catalog.
+
+        All of them up to `sample`, evenly spread beyond.
+        """
+        ids = self._applied[:: max(1, len(self._applied) // sample)]
+        return len(self.drifted(ids))
+
+    def drifted(self, doc_ids: Sequence[str]) -> list[str]:
+        """Those of the documents whose points are not what the catalog recorded."""
+        present = self._collection.present(doc_ids)
+        with self._catalog.read() as connection:
+            rows = connection.execute(
+                sa.select(index_documents.c.doc_id, index_documents.c.digest).where(
+                    index_documents.c.index_name == self._index.name,
+                    index_documents.c.doc_id.in_(doc_ids),
+                )
+            )
+            known = {row.doc_id: row.digest for row in rows}
+        return [doc for doc in doc_ids if digest_of(present[doc]) != known.get(doc)]
+
+
+def digest_of(points: dict[str, Payload]) -> str:
+    """A digest over point ids and payloads, whatever their order; "" for no points."""
+    if not points:
+        return ""
+    digest = hashlib.sha256()
+    for point in sorted(points):
+        payload = json.dumps(points[point], sort_keys=True, ensure_ascii=False)
+        digest.update(f"{point}{len(payload)}:{payload}".encode())
+    return digest.hexdigest()
+
+
+def _groups(
+    rows: Iterator[dict[str, Any]],
+) -> Iterator[dict[int, list[dict[str, Any]]]]:
+    """Whole documents, several at a time, by change number; a document's rows are adjacent."""
+    group: dict[int, list[dict[str, Any]]] = {}
+    count = 0
+    for seq, adjacent in itertools.groupby(rows, key=lambda row: row["seq"]):
+        group[seq] = list(adjacent)
+        count += len(group[seq])
+        if len(group) >= _BATCH_DOCUMENTS or count >= _BATCH_CHUNKS:
+            yield group
+            group, count = {}, 0
+    if group:
+        yield group

@@ -1,0 +1,296 @@
+"""The platform assembled: settings in, working parts out. Nothing is opened before it is used."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from rag_platform.documents.windows import Calendar
+from rag_platform.errors import PlatformError
+from rag_platform.settings import IndexSettings, Settings, SourceSettings
+from rag_platform.storage.objects import S3Connection, open_store
+
+if TYPE_CHECKING:
+    from rag_platform.documents.clean import CleanDocs
+    from rag_platform.documents.parsed import ParsedDocs
+    from rag_platform.documents.raw import RawDocs
+    from rag_platform.encoders.base import Embedder
+    from rag_platform.encoders.openai import OpenAIConnection
+    from rag_platform.indexing.chunks import Chunks
+    from rag_platform.indexing.embeddings import Embeddings
+    from rag_platform.indexing.reconcile import Reconciler
+    from rag_platform.indexing.vector_index import VectorIndex
+    from rag_platform.indexing.version import IndexVersion
+    from rag_platform.llm.budget import Budget
+    from rag_platform.llm.prices import Prices
+    from rag_platform.retrieval.search import Searcher
+    from rag_platform.storage.catalog import Catalog
+    from rag_platform.storage.memo import Memo
+    from rag_platform.storage.pages import PageStore
+    from rag_platform.storage.vectors.base import VectorStore
+
+
+class UnknownName(PlatformError):
+    """A source or an index that the settings do not have."""
+
+
+@dataclass
+class Platform:
+    """All parts of one configuration. `run_id` and `purpose` say on whose account money goes."""
+
+    settings: Settings
+    run_id: str = "none"
+    purpose: str = "rag-platform"
+    s3: S3Connection | None = None
+    openai: "OpenAIConnection | None" = None
+    _versions: dict[str, "IndexVersion"] = field(default_factory=dict)
+
+    # Storage
+
+    @cached_property
+    def catalog(self) -> "Catalog":
+        """The SQL database."""
+        from rag_platform.storage.catalog import Catalog
+
+        return Catalog(
+            self.settings.catalog_url,
+            lock_folder=self.settings.home / "locks",
+            lock_timeout_s=self.settings.lock_timeout_s,
+        )
+
+    @cached_property
+    def memo(self) -> "Memo":
+        """What was paid for once."""
+        from rag_platform.storage.memo import Memo
+
+        return Memo(self.catalog)
+
+    @cached_property
+    def objects(self) -> Any:
+        """The object store that holds the pages."""
+        return open_store(self.settings.storage, self._s3, create=True)
+
+    @cached_property
+    def pages(self) -> "PageStore":
+        """The stage outputs."""
+        from rag_platform.storage.pages import PageStore
+
+        return PageStore(self.objects)
+
+    @cached_property
+    def vectors(self) -> "VectorStore":
+        """The vector store."""
+        if self.settings.vector_store == "embedded":
+            from rag_platform.storage.vectors.edge import EdgeVectorStore
+
+            return EdgeVectorStore(
+                self.settings.vectors_dir, lock_timeout_s=self.settings.lock_timeout_s
+            )
+        from rag_platform.storage.vectors.server import ServerVectorStore
+
+        return ServerVectorStore(
+            str(self.settings.vector_store), api_key=os.environ.get("QDRANT_API_KEY")
+        )
+
+    @property
+    def _s3(self) -> S3Connection:
+        """Given by the S3 resource, else by the settings and the usual AWS environment."""
+        return self.s3 or S3Connection(
+            endpoint_url=self.settings.s3.endpoint_url,
+            region=self.settings.s3.region,
+            profile=self.settings.s3.profile,
+        )
+
+    # Sources
+
+    def source_settings(self, name: str) -> SourceSettings:
+        """A source's settings; raises `UnknownName`."""
+        return _lookup(self.settings.sources, name, "source")
+
+    def calendar(self, name: str) -> Calendar:
+        """The windows of a source."""
+        source = self.source_settings(name)
+        return Calendar(source.cadence, source.start)
+
+    def raw(self, name: str) -> "RawDocs":
+        """The stage that asks a source."""
+        from rag_platform.documents.changelog import ChangeLog
+        from rag_platform.documents.listing import Listing
+        from rag_platform.documents.raw import RawDocs
+        from rag_platform.documents.sources import FolderSource, ObjectStoreSource, Selection
+
+        source = self.source_settings(name)
+        reader = (
+            FolderSource(source.url)
+            if source.url.startswith("file:")
+            else ObjectStoreSource(source.url, open_store(source.url, self._s3))
+        )
+        listing = Listing(
+            name,
+            reader,
+            selection=Selection.of(source.include, source.exclude),
+            max_bytes=self.settings.limits.max_bytes,
+            catalog=self.catalog,
+        )
+        log = ChangeLog(name, self.catalog, max_deletion_share=source.max_deletion_share)
+        return RawDocs(
+            listing,
+            log,
+            calendar=self.calendar(name),
+            dated_by=source.dated_by,
+            catalog=self.catalog,
+            pages=self.pages,
+        )
+
+    def parsed(self, name: str) -> "ParsedDocs":
+        """The stage that parses."""
+        from rag_platform.documents.parsed import ParsedDocs
+        from rag_platform.documents.parsing.result import ParseLimits
+
+        return ParsedDocs(
+            name,
+            catalog=self.catalog,
+            memo=self.memo,
+            pages=self.pages,
+            limits=ParseLimits(**self.settings.limits.model_dump()),
+        )
+
+    def clean(self, name: str) -> "CleanDocs":
+        """The stage that cleans and settles."""
+        from rag_platform.documents.clean import CleanDocs
+
+        return CleanDocs(
+            self.raw(name).source, self.parsed(name), catalog=self.catalog, pages=self.pages
+        )
+
+    # Indexes
+
+    def index_settings(self, name: str) -> IndexSettings:
+        """An index version's settings; raises `UnknownName`."""
+        return _lookup(self.settings.indexes, name, "index")
+
+    def version(self, name: str) -> "IndexVersion":
+        """An index version with its encoders loaded; loaded once."""
+        if name not in self._versions:
+            self._versions[name] = self._load_version(name)
+        return self._versions[name]
+
+    def _load_version(self, name: str) -> "IndexVersion":
+        from rag_platform.encoders.bm25 import Bm25Encoder
+        from rag_platform.indexing.chunking.chunker import Chunker
+        from rag_platform.indexing.version import IndexVersion
+
+        index = self.index_settings(name)
+        rules = index.chunker
+        chunker = Chunker(
+            rules.strategy,
+            rules.max_tokens,
+            overlap=rules.overlap,
+            # Sentences are compared locally, whatever embeds the chunks.
+            embedder=_wordllama() if rules.strategy == "semantic" else None,
+        )
+        return IndexVersion(name, chunker, self._embedder(index), Bm25Encoder())
+
+    def _embedder(self, index: IndexSettings) -> "Embedder":
+        if index.embedder.model == "wordllama":
+            return _wordllama()
+        from rag_platform.encoders.openai import OpenAIConnection, OpenAIEmbedder
+
+        base_url = str(index.embedder.base_url or self.settings.llm.base_url)
+        key = self.openai.api_key if self.openai else os.environ.get("OPENAI_API_KEY", "")
+        return OpenAIEmbedder(
+            index.embedder.model,
+            index.embedder.dimensions,
+            connection=OpenAIConnection(base_url, key),
+            budget=self.budget,
+            prices=self.prices(base_url),
+            run_id=self.run_id,
+            purpose=self.purpose,
+            **({"batch_size": index.embedder.batch_size} if index.embedder.batch_size else {}),
+        )
+
+    @cached_property
+    def budget(self) -> "Budget":
+        """What may be spent."""
+        from rag_platform.llm.budget import Budget
+
+        limits = self.settings.llm.budget
+        return Budget(self.catalog, daily_usd=limits.daily_usd, run_usd=limits.run_usd)
+
+    def prices(self, base_url: str) -> "Prices":
+        """What models at an address cost."""
+        from rag_platform.llm.prices import Prices
+
+        return Prices(self.settings.llm.prices, base_url=base_url)
+
+    def chunks(self, source: str, index: str) -> "Chunks":
+        """The stage that chunks a source for an index version."""
+        from rag_platform.indexing.chunks import Chunks
+
+        return Chunks(
+            self.version(index), self.clean(source), catalog=self.catalog, pages=self.pages
+        )
+
+    def embeddings(self, source: str, index: str) -> "Embeddings":
+        """The stage that embeds a source for an index version."""
+        from rag_platform.indexing.embeddings import Embeddings
+
+        return Embeddings(
+            self.chunks(source, index), catalog=self.catalog, memo=self.memo, pages=self.pages
+        )
+
+    def vector_index(self, source: str, index: str) -> "VectorIndex":
+        """The stage that applies a source's pages to an index version."""
+        from rag_platform.indexing.vector_index import VectorIndex
+
+        return VectorIndex(
+            self.chunks(source, index),
+            catalog=self.catalog,
+            memo=self.memo,
+            pages=self.pages,
+            vectors=self.vectors,
+        )
+
+    def reconciler(self, index: str) -> "Reconciler":
+        """Compares an index version with the catalog, and repairs it."""
+        from rag_platform.indexing.reconcile import Reconciler
+
+        return Reconciler(
+            self.version(index),
+            {source: self.chunks(source, index) for source in self.settings.sources},
+            catalog=self.catalog,
+            memo=self.memo,
+            pages=self.pages,
+            vectors=self.vectors,
+        )
+
+    @contextlib.contextmanager
+    def searcher(self, index: str | None = None) -> Iterator["Searcher"]:
+        """Search in an index version, by default the live one, for the length of the block."""
+        from rag_platform.retrieval.search import Searcher
+
+        version = self.version(index or self.settings.live)
+        with self.vectors.open_existing(version.name) as collection:
+            version.refuse_other(collection)
+            yield Searcher(collection, embedder=version.embedder, sparse=version.sparse)
+
+    def close(self) -> None:
+        """Release what was opened."""
+        if "catalog" in self.__dict__:
+            self.catalog.close()
+
+
+def _wordllama() -> "Embedder":
+    from rag_platform.encoders.wordllama import WordLlamaEmbedder
+
+    return WordLlamaEmbedder()
+
+
+def _lookup(known: Any, name: str, what: str) -> Any:
+    if name not in known:
+        raise UnknownName(
+            f"{what} {name!r}: not in the settings; there are: {', '.join(known) or 'none'}."
+        )
+    return known[name]

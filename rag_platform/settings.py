@@ -1,0 +1,370 @@
+"""The settings of a platform: platform.yaml and environment variables -> one frozen typed tree.
+
+Secrets are no part of it: OPENAI_API_KEY, AWS_* and QDRANT_API_KEY stay in the environment. Only
+the catalog's URL may hold a password, and never shows it.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from rag_platform.errors import PlatformError
+from rag_platform.settings_source import explain, override, read_yaml
+from rag_platform.settings_values import (
+    Catalog,
+    CatalogUrl,
+    Count,
+    Cron,
+    Dollars,
+    HttpUrl,
+    IndexName,
+    Location,
+    Moment,
+    Seconds,
+    Share,
+    SourceName,
+    Text,
+    VectorStore,
+    absolute,
+)
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+class SettingsError(PlatformError):
+    """What is wrong with the settings, one problem a line; `problems` holds the lines."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Section(BaseModel):
+    """Base of every part of the settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+class S3Settings(Section):
+    """How to reach S3 or what speaks like it; keys come from the environment (AWS_*)."""
+
+    endpoint_url: HttpUrl | None = Field(
+        default=None, description="Address of an S3-compatible server; null for Amazon's own."
+    )
+    region: Text = Field(default="us-east-1", description="Region of the buckets.")
+    profile: Text | None = Field(
+        default=None, description="Profile in the AWS configuration files; null for none."
+    )
+
+
+class BudgetSettings(Section):
+    """Ceilings for what models may cost, completions and paid embeddings together."""
+
+    daily_usd: Dollars = Field(
+        default=Decimal("5.0"), description="Most that one day (UTC) may cost, in US dollars."
+    )
+    run_usd: Dollars = Field(
+        default=Decimal("1.0"), description="Most that one run may cost, in US dollars."
+    )
+
+
+class PriceSettings(Section):
+    """What a model costs, before any public price; a model of unknown price is refused."""
+
+    input_per_million: Dollars = Field(description="US dollars per million tokens read.")
+    output_per_million: Dollars = Field(
+        description="US dollars per million tokens written; 0 for an embedding model."
+    )
+
+
+class LlmSettings(Section):
+    """The OpenAI-compatible service for completions and embeddings; the key is OPENAI_API_KEY."""
+
+    base_url: HttpUrl = Field(
+        default="https://api.openai.com/v1", description="Address of the service."
+    )
+    budget: BudgetSettings = Field(
+        default=BudgetSettings(), description="Ceilings that no run and no day may pass."
+    )
+    prices: dict[Text, PriceSettings] = Field(
+        default_factory=dict,
+        description="Price of each model by its name, where the public price is not yours.",
+    )
+
+
+class SourceSettings(Section):
+    """A place that documents come from, seen through windows of a day or an hour."""
+
+    url: Location = Field(
+        description="Folder (path from the settings file's folder, ~, or file:///...) or "
+        "s3://bucket/prefix."
+    )
+    cadence: Literal["daily", "hourly"] = Field(
+        default="daily", description="Length of a window, in UTC."
+    )
+    start: Moment = Field(
+        description="Start of the first window: a date or a time, taken as UTC where no zone is "
+        "given and moved back to the start of its day or hour."
+    )
+    dated_by: Literal["seen", "modified", "path"] = Field(
+        default="seen",
+        description="Which window a document belongs to: the one in which the change was `seen`, "
+        "the time the store says it was `modified`, or a date in its `path`.",
+    )
+    include: tuple[Text, ...] = Field(
+        default=("**",), min_length=1, description="Globs below `url` of the documents to take."
+    )
+    exclude: tuple[Text, ...] = Field(
+        default=(), description="Globs below `url` of the documents to leave, `include` or not."
+    )
+    max_deletion_share: Share = Field(
+        default=0.5,
+        description="A listing without more than this share of the known documents is refused "
+        "and deletes nothing.",
+    )
+    max_dead_letter_share: Share = Field(
+        default=0.1,
+        description="A page with more than this share of dead letters fails its check.",
+    )
+    schedule: Cron | None = Field(
+        default=None,
+        description="Cron line (UTC) of the source's schedule; null for one run per window.",
+    )
+
+    @field_validator("start")
+    @classmethod
+    def _aligned(cls, start: datetime, info: ValidationInfo) -> datetime:
+        hour = start.hour if info.data.get("cadence") == "hourly" else 0
+        return start.replace(hour=hour, minute=0, second=0, microsecond=0)
+
+
+class ChunkerSettings(Section):
+    """How a clean document is cut into chunks; sizes are in tokens."""
+
+    strategy: Literal["fixed", "recursive", "semantic", "document"] = Field(
+        default="recursive",
+        description="Cut at a `fixed` size, at the largest break that fits (`recursive`), where "
+        "the meaning turns (`semantic`), or at the headings of the `document`.",
+    )
+    max_tokens: Count = Field(default=400, description="Most tokens in a chunk.")
+    overlap: Annotated[int, Field(strict=True, ge=0)] = Field(
+        default=40,
+        validate_default=True,
+        description="Tokens that a chunk repeats of the one before; under half of `max_tokens`.",
+    )
+
+    @field_validator("overlap")
+    @classmethod
+    def _under_half(cls, overlap: int, info: ValidationInfo) -> int:
+        size = info.data.get("max_tokens")
+        if size is not None and 2 * overlap >= size:
+            raise ValueError(f"{overlap} is not under half of max_tokens, {size}")
+        return overlap
+
+
+class EmbedderSettings(Section):
+    """What turns chunks and queries into vectors; written as `wordllama` or as a mapping."""
+
+    model: Text = Field(
+        default="wordllama",
+        description="`wordllama` (in process, free) or a model of an OpenAI-compatible service.",
+    )
+    dimensions: Count | None = Field(
+        default=None, description="Numbers in a vector; null for the model's own."
+    )
+    base_url: HttpUrl | None = Field(
+        default=None, description="Address of the service; null for `llm.base_url`."
+    )
+    batch_size: Count | None = Field(
+        default=None, description="Texts sent and stored at a time; null for the embedder's own."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "wordllama":
+            raise ValueError("must be 'wordllama' or {model: ...} of an OpenAI-compatible service")
+        return {"model": value} if isinstance(value, str) else value
+
+    @field_validator("base_url")
+    @classmethod
+    def _of_a_service(cls, base_url: str | None, info: ValidationInfo) -> str | None:
+        if base_url and info.data.get("model") == "wordllama":
+            raise ValueError("wordllama runs in process; leave base_url out")
+        return base_url
+
+
+class IndexSettings(Section):
+    """The recipe of an index version: another recipe is another version beside it."""
+
+    chunker: ChunkerSettings = Field(
+        default=ChunkerSettings(), description="How documents are cut."
+    )
+    embedder: EmbedderSettings = Field(
+        default=EmbedderSettings(), description="What makes the vectors."
+    )
+
+
+class Limits(Section):
+    """What parsing one document may take; a document over a limit becomes a dead letter."""
+
+    max_bytes: Count = Field(default=50_000_000, description="Bytes of a document as stored.")
+    max_inflated_bytes: Count = Field(
+        default=200_000_000, description="Bytes of a document once unpacked."
+    )
+    max_pages: Count = Field(default=2000, description="Pages of a document.")
+    parse_seconds: Seconds = Field(default=60.0, description="Seconds that parsing may take.")
+    parse_memory_mb: Count = Field(default=1024, description="Memory of the parser in MB.")
+
+
+class Settings(Section):
+    """Everything a platform is told: what `load` reads. `home` comes from RAG_PLATFORM_HOME."""
+
+    home: Path = Field(description="State folder, absolute.")
+    storage: Location = Field(
+        default_factory=lambda data: (data["home"] / "storage").as_uri(),
+        description="Where pages and document bytes are kept: a folder or s3://bucket/prefix.",
+    )
+    catalog: Catalog = Field(
+        default_factory=lambda data: CatalogUrl(f"sqlite:///{data['home'] / 'catalog.db'}"),
+        description="Database: sqlite:///file.db or postgresql+psycopg://user:pw@host/database.",
+    )
+    vector_store: VectorStore = Field(
+        default="embedded",
+        description="`embedded` (in process, below the state folder) or the URL of a Qdrant "
+        "server; its key is QDRANT_API_KEY.",
+    )
+    s3: S3Settings = Field(default=S3Settings(), description="How to reach S3.")
+    llm: LlmSettings = Field(default=LlmSettings(), description="Models that are paid for.")
+    sources: dict[SourceName, SourceSettings] = Field(
+        default_factory=dict, description="Sources of documents by name."
+    )
+    limits: Limits = Field(default=Limits(), description="Limits of parsing one document.")
+    indexes: dict[IndexName, IndexSettings] = Field(
+        default_factory=lambda: {"docs_v1": IndexSettings()},
+        min_length=1,
+        description="Index versions by name.",
+    )
+    live: str = Field(
+        default=None,
+        validate_default=True,
+        description="The index that answers; may be left out where there is one only.",
+    )
+    lock_timeout_s: Seconds = Field(
+        default=60.0,
+        description="Seconds to wait for the embedded vector engine while another process has it.",
+    )
+    automation: Annotated[bool, Field(strict=True)] = Field(
+        default=True, description="Whether schedules and sensors run from the start."
+    )
+
+    @field_validator("live", mode="before")
+    @classmethod
+    def _is_an_index(cls, live: Any, info: ValidationInfo) -> Any:
+        names = list(info.data.get("indexes", ()))
+        if live is None and len(names) == 1:
+            return names[0]
+        if names and live not in names:
+            raise ValueError(f"must name one of the indexes: {', '.join(names)}")
+        return live or ""
+
+    @property
+    def catalog_url(self) -> str:
+        """The catalog's URL with its password: for the connection, not for showing."""
+        return self.catalog.get_secret_value()
+
+    @property
+    def vectors_dir(self) -> Path:
+        """Where the embedded vector engine keeps its files."""
+        return self.home / "vectors"
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in the file `path`, overridden by RAG_PLATFORM__SECTION__KEY variables.
+
+    Without `path`, the file is RAG_PLATFORM_CONFIG, else platform.yaml in the project root. State
+    goes to RAG_PLATFORM_HOME, else .rag_platform in the project root. Raises SettingsError with
+    every problem found.
+    """
+    file = _file(path, environ)
+    tree = read_yaml(_text(file), _shown(file))
+    if tree.value is None and not tree.problems:
+        tree.value = {}
+    if not isinstance(tree.value, dict):
+        tree.report((), "settings must be a mapping (key: value)")
+        raise SettingsError(str(tree.problems[0]))
+    override(tree, environ)
+    if "home" in tree.value:
+        tree.report(("home",), "unknown setting; the state folder is set by RAG_PLATFORM_HOME")
+    settings = None
+    try:
+        settings = Settings.model_validate(
+            tree.value | {"home": _home(environ)}, context={"folder": file.parent}
+        )
+    except ValidationError as error:
+        tree.problems += explain(error, Settings, tree)
+    # Raised out of the except block: a traceback must not carry pydantic's error with its values.
+    if settings is None or tree.problems:
+        problems = sorted(tree.problems, key=lambda problem: problem.mark)
+        raise SettingsError(*map(str, problems))
+    return settings
+
+
+def _file(path: Path | None, environ: Mapping[str, str]) -> Path:
+    named = environ.get("RAG_PLATFORM_CONFIG")
+    file = Path(path or named or PROJECT_ROOT / "platform.yaml").expanduser().absolute()
+    if file.exists():
+        return file
+    if path:
+        advice = "no such settings file; correct the path"
+    elif named:
+        advice = "no such settings file; RAG_PLATFORM_CONFIG names it: correct or unset it"
+    else:
+        advice = (
+            "no settings file yet; write it (docs/settings.md lists what it may hold) "
+            "or name yours in RAG_PLATFORM_CONFIG"
+        )
+    raise SettingsError(f"{_shown(file)}: {advice}")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SettingsError(f"{_shown(file)}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        message = f"not UTF-8 text at byte {error.start}; save it as UTF-8"
+        raise SettingsError(f"{_shown(file)}: {message}") from None
+
+
+def _shown(file: Path) -> str:
+    """The file as a person would name it: from the working directory where it lies below."""
+    return str(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    try:
+        home = absolute(
+            environ.get("RAG_PLATFORM_HOME") or str(PROJECT_ROOT / ".rag_platform"), Path.cwd()
+        )
+    except ValueError as error:
+        raise SettingsError(f"RAG_PLATFORM_HOME: {error}") from None
+    # A database URL has no way to write a question mark in the file's name.
+    if "?" in str(home):
+        raise SettingsError(f"RAG_PLATFORM_HOME: {home} holds a '?'; choose another folder")
+    return home

@@ -1,0 +1,182 @@
+"""Stage outputs: one immutable Parquet object per (stage, window, pass), in the object store.
+
+Written and read as a stream of record batches, so that memory does not grow with the page.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# A record batch is closed at whichever comes first.
+BATCH_BYTES = 4_000_000
+BATCH_ROWS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class PartKey:
+    """Address of one stage's output for one pass of a page.
+
+    `scope` is the source, or source and index. `fingerprint` stands for the step that computed
+    it and for its input: where either has changed, there is no such part yet and it is computed.
+    """
+
+    scope: tuple[str, ...]
+    stage: str
+    window: str
+    pass_no: int
+    fingerprint: str
+
+    @property
+    def folder(self) -> str:
+        """The folder of the page: every pass and every fingerprint of it."""
+        return "/".join(("pages", *self.scope, self.stage, self.window)) + "/"
+
+    @property
+    def path(self) -> str:
+        """The object's path in the store; made of settings' names and window keys only."""
+        return f"{self.folder}{self.pass_no:06d}-{self.fingerprint[:16]}.parquet"
+
+
+class PageStore:
+    """Reads and writes parts."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def version(self, key: PartKey) -> str | None:
+        """What identifies the part's content; None when it was never written to its end."""
+        try:
+            meta = self._store.head(key.path)
+        except FileNotFoundError:
+            return None
+        return f"{meta['e_tag']}-{meta['size']}"
+
+    def writer(self, key: PartKey, schema: "pa.Schema") -> "PartWriter":
+        """A context that appends rows and makes the part visible, whole, when it ends well."""
+        return PartWriter(self._store, key, schema)
+
+    def read(
+        self, key: PartKey, *, columns: list[str] | None = None, rows: int = BATCH_ROWS
+    ) -> "Iterator[pa.RecordBatch]":
+        """The part's batches, in the order they were written."""
+        import pyarrow.parquet as pq
+
+        with _Reader(self._store, key.path) as raw:
+            file = pq.ParquetFile(raw, pre_buffer=False)
+            for group in range(file.num_row_groups):
+                yield from file.iter_batches(
+                    batch_size=rows,
+                    row_groups=[group],
+                    columns=columns,
+                    use_threads=False,
+                )
+
+    def retire(self, key: PartKey) -> None:
+        """Remove outputs of the same pass by earlier fingerprints of the step."""
+        prefix = f"{key.folder}{key.pass_no:06d}-"
+        stale = [
+            meta["path"]
+            for batch in self._store.list(prefix=key.folder)
+            for meta in batch
+            if meta["path"].startswith(prefix) and meta["path"] != key.path
+        ]
+        if stale:
+            self._store.delete(stale)
+
+
+class PartWriter:
+    """Collects rows into record batches and streams them into one Parquet object."""
+
+    def __init__(self, store: Any, key: PartKey, schema: "pa.Schema") -> None:
+        self._store = store
+        self._key = key
+        self._schema = schema
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+        self.rows = 0
+
+    def __enter__(self) -> "PartWriter":
+        import pyarrow.parquet as pq
+
+        self._sink = _Sink(self._store, self._key.path)
+        self._parquet = pq.ParquetWriter(
+            self._sink,
+            self._schema,
+            compression="zstd",
+            use_dictionary=False,
+            write_statistics=False,
+        )
+        return self
+
+    def add(self, row: dict[str, Any], *, size: int) -> None:
+        """Append one row of about `size` bytes."""
+        self._rows.append(row)
+        self._bytes += size
+        self.rows += 1
+        if self._bytes >= BATCH_BYTES or len(self._rows) >= BATCH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._rows:
+            # Column by column: RecordBatch.from_pylist takes 50 times longer on binary values.
+            columns = [
+                pa.array([r[f.name] for r in self._rows], f.type) for f in self._schema
+            ]
+            self._parquet.write_batch(pa.record_batch(columns, schema=self._schema))
+        self._rows, self._bytes = [], 0
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._flush()
+        self._parquet.close()
+        if kind is None:
+            self._sink.commit()
+
+
+class _Sink(io.RawIOBase):
+    """An object that appears in the store only when it is committed."""
+
+    def __init__(self, store: Any, path: str) -> None:
+        import obstore
+
+        self._writer = obstore.open_writer(store, path)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._writer.write(bytes(data))
+
+    def commit(self) -> None:
+        self._writer.close()
+
+
+class _Reader(io.RawIOBase):
+    """Random access to an object; obstore's reader lacks parts of Python's file protocol."""
+
+    def __init__(self, store: Any, path: str) -> None:
+        import obstore
+
+        self._reader = obstore.open_reader(store, path)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._reader.read(None if size is None or size < 0 else size)
+        return bytes(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._reader.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._reader.tell()

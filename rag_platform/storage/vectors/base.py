@@ -1,0 +1,245 @@
+"""The vector store port: collections of points, each with a dense and a sparse vector.
+
+A collection belongs to one index recipe and refuses any other. Its points carry the payload
+that search and reconciling need; every point names its document under `doc_id`.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rag_platform.errors import PlatformError
+
+DENSE = "dense"
+SPARSE = "bm25"
+# The payload fields that filters use; the stores keep an index on each.
+INDEXED_FIELDS = ("doc_id", "text_hash", "source", "language", "key")
+
+Payload = dict[str, Any]
+Filters = Mapping[str, str | Sequence[str]]
+
+
+class VectorStoreError(PlatformError):
+    """The vector store cannot do what it was asked."""
+
+
+class PointsRefused(VectorStoreError):
+    """A point does not fit its collection; nothing of the call was written."""
+
+
+class RecipeMismatch(PlatformError):
+    """The collection was built by another recipe than the one it is opened with."""
+
+
+class CollectionMissing(PlatformError):
+    """A reader asked for a collection that was never built."""
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """A sparse vector: `values[i]` stands at dimension `indices[i]` (uint32, no repeats)."""
+
+    indices: list[int]
+    values: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One searchable chunk. `id` is a UUID, `dense` float32 of shape (dimension,)."""
+
+    id: str
+    dense: np.ndarray
+    sparse: SparseVector
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A found point. `score` grows with likeness; scales of the two legs do not compare."""
+
+    id: str
+    score: float
+    payload: Payload
+
+
+class Collection(ABC):
+    """An open collection. Writes have survived a kill of this process once they return."""
+
+    batch_size: int
+    page_size = 1000
+
+    def __init__(self, name: str, *, dimension: int, fingerprint: str) -> None:
+        self.name = name
+        self.dimension = dimension
+        self.fingerprint = fingerprint
+
+    def upsert(self, points: Sequence[Point]) -> None:
+        """Add points, or replace those of the same id, in batches.
+
+        Raises `PointsRefused`, before anything is written, for a point without `doc_id`, or
+        whose vector has a wrong dimension, a value that is not finite, or no length.
+        """
+        for point in points:
+            self._check(point)
+        for start in range(0, len(points), self.batch_size):
+            self._write(points[start : start + self.batch_size])
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove points; ids that are not there are passed over."""
+        for start in range(0, len(ids), self.batch_size):
+            self._remove(ids[start : start + self.batch_size])
+
+    def present(self, doc_ids: Sequence[str]) -> dict[str, dict[str, Payload]]:
+        """For each document its points, id to payload; empty for one that has none."""
+        found: dict[str, dict[str, Payload]] = {doc_id: {} for doc_id in doc_ids}
+        wanted = list(found)
+        for start in range(0, len(wanted), self.batch_size):
+            filters = {"doc_id": wanted[start : start + self.batch_size]}
+            for point_id, payload in self._scroll(filters, fields=None):
+                found[payload["doc_id"]][point_id] = payload
+        return found
+
+    def payloads(self, filters: Filters) -> Iterator[Payload]:
+        """The payloads of all points that match, a page in memory at a time."""
+        wanted = _value_lists(filters)
+        if wanted is not None:
+            for _, payload in self._scroll(wanted, fields=None):
+                yield payload
+
+    def ids(self) -> Iterator[tuple[str, str]]:
+        """(point id, doc_id) of every point, a page in memory at a time."""
+        for point_id, payload in self._scroll({}, fields=["doc_id"]):
+            yield point_id, payload["doc_id"]
+
+    def nearest(self, dense: np.ndarray, limit: int, filters: Filters | None = None) -> list[Hit]:
+        """The points whose dense vectors are most alike by cosine, best first.
+
+        `dense` is float32 of shape (dimension,). `filters` maps payload fields to the value,
+        or the values, one of which the field must equal.
+        """
+        if dense.shape != (self.dimension,):
+            raise PointsRefused(
+                f"collection {self.name}: query vector of shape {dense.shape}, expected "
+                f"({self.dimension},). Encode queries with the index's own embedder."
+            )
+        wanted = _value_lists(filters)
+        return [] if wanted is None else self._nearest(dense, limit, wanted)
+
+    def nearest_sparse(
+        self, sparse: SparseVector, limit: int, filters: Filters | None = None
+    ) -> list[Hit]:
+        """The points that share weighted terms with the query (BM25 with IDF), best first."""
+        wanted = _value_lists(filters)
+        if wanted is None or not sparse.indices:
+            return []
+        return self._nearest_sparse(sparse, limit, wanted)
+
+    def optimize(self) -> None:
+        """Reclaim what deleted points left and index a large collection.
+
+        For stores that do so on their own there is nothing to do.
+        """
+        return
+
+    @abstractmethod
+    def count(self) -> int:
+        """How many points there are, exactly."""
+
+    @abstractmethod
+    def vectors(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """Dense vectors as stored: float32, scaled to length 1. Missing ids are left out."""
+
+    @abstractmethod
+    def _write(self, points: Sequence[Point]) -> None: ...
+
+    @abstractmethod
+    def _remove(self, ids: Sequence[str]) -> None: ...
+
+    @abstractmethod
+    def _scroll(
+        self, filters: Mapping[str, list[str]], *, fields: list[str] | None
+    ) -> Iterator[tuple[str, Payload]]:
+        """Every matching point with these payload fields, or all of them, page by page."""
+
+    @abstractmethod
+    def _nearest(
+        self, dense: np.ndarray, limit: int, filters: Mapping[str, list[str]]
+    ) -> list[Hit]: ...
+
+    @abstractmethod
+    def _nearest_sparse(
+        self, sparse: SparseVector, limit: int, filters: Mapping[str, list[str]]
+    ) -> list[Hit]: ...
+
+    def _check(self, point: Point) -> None:
+        problem = None
+        if point.dense.shape != (self.dimension,):
+            problem = f"a vector of shape {point.dense.shape}, expected ({self.dimension},)"
+        elif not 0.0 < (norm := float(np.dot(point.dense, point.dense))) < math.inf:
+            problem = f"a vector that has no direction (squared length {norm})"
+        elif len(point.sparse.indices) != len(point.sparse.values):
+            problem = "a sparse vector with unequal numbers of indices and values"
+        elif not math.isfinite(sum(point.sparse.values)):
+            problem = "a sparse vector with a value that is not finite"
+        elif not isinstance(point.payload.get("doc_id"), str):
+            problem = "a payload without doc_id"
+        if problem is not None:
+            raise PointsRefused(
+                f"collection {self.name}: point {point.id} has {problem}; nothing written. "
+                "Check the encoder of this index."
+            )
+
+
+class VectorStore(ABC):
+    """The collections of one store. Names come from settings, never from documents."""
+
+    @abstractmethod
+    def open(
+        self, name: str, *, dimension: int, fingerprint: str
+    ) -> AbstractContextManager[Collection]:
+        """Open for writing; made when missing. Raises `RecipeMismatch` for another recipe's."""
+
+    @abstractmethod
+    def open_existing(self, name: str) -> AbstractContextManager[Collection]:
+        """Open what is there, whatever its recipe. Raises `CollectionMissing`."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """The collections that exist, sorted."""
+
+    @abstractmethod
+    def drop(self, name: str) -> None:
+        """Remove a collection and all its points; one that is missing is passed over."""
+
+
+def refuse_other_recipe(
+    name: str, where: str, *, found: tuple[int, str], wanted: tuple[int, str]
+) -> None:
+    """Raise `RecipeMismatch` unless (dimension, fingerprint) are the same."""
+    if found != wanted:
+        raise RecipeMismatch(
+            f"collection {name} in {where} was built with dimension {found[0]}, recipe "
+            f"{found[1][:12]}; asked for dimension {wanted[0]}, recipe {wanted[1][:12]}. "
+            "Give the changed recipe an index name of its own, or drop this collection."
+        )
+
+
+def missing_collection(name: str, where: str) -> CollectionMissing:
+    """The error for a reader that came too early."""
+    return CollectionMissing(
+        f"collection {name} is not in {where}. Build the index first: rag-platform sync SOURCE."
+    )
+
+
+def _value_lists(filters: Filters | None) -> dict[str, list[str]] | None:
+    """Filters as field -> accepted values; None when one accepts nothing."""
+    lists = {
+        field: [value] if isinstance(value, str) else list(value)
+        for field, value in (filters or {}).items()
+    }
+    return lists if all(lists.values()) else None

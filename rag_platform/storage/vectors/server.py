@@ -1,0 +1,337 @@
+"""The vector store on a Qdrant server (1.16 or newer, for collection metadata) or Qdrant Cloud.
+
+Writes return once they are applied, so a reader that starts later sees them. Connection
+failures, 429 and 5xx are tried again with growing waits; every write is idempotent.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import numpy as np
+import stamina
+
+from rag_platform.storage.vectors.base import (
+    DENSE,
+    INDEXED_FIELDS,
+    SPARSE,
+    Collection,
+    Hit,
+    Payload,
+    Point,
+    SparseVector,
+    VectorStore,
+    VectorStoreError,
+    missing_collection,
+    refuse_other_recipe,
+)
+
+if TYPE_CHECKING:
+    from qdrant_client import QdrantClient, models
+
+T = TypeVar("T")
+
+_ATTEMPTS = 6
+_LONGEST_WAIT_S = 60.0
+
+
+class ServerVectorStore(VectorStore):
+    """Collections on the server at `url`.
+
+    `client_factory` replaces the connection, for example by the client's in-memory mode.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout_s: int = 30,
+        client_factory: "Callable[[], QdrantClient] | None" = None,
+    ) -> None:
+        self._server = _Server(url, client_factory or (lambda: _connect(url, api_key, timeout_s)))
+
+    @contextlib.contextmanager
+    def open(self, name: str, *, dimension: int, fingerprint: str) -> Iterator[Collection]:
+        server = self._server
+        if not server.exists(name):
+            server.create(name, dimension=dimension, fingerprint=fingerprint)
+        found = server.recipe(name)
+        refuse_other_recipe(name, server.display, found=found, wanted=(dimension, fingerprint))
+        # Also on a collection that is there: its maker may have been killed before this step.
+        server.ensure_indexes(name)
+        yield ServerCollection(server, name, dimension=dimension, fingerprint=fingerprint)
+
+    @contextlib.contextmanager
+    def open_existing(self, name: str) -> Iterator[Collection]:
+        server = self._server
+        if not server.exists(name):
+            raise missing_collection(name, server.display)
+        dimension, fingerprint = server.recipe(name)
+        yield ServerCollection(server, name, dimension=dimension, fingerprint=fingerprint)
+
+    def names(self) -> list[str]:
+        """Our collections; those of other programs on the server carry no recipe."""
+        server = self._server
+        listed = server.call("listing collections", lambda client: client.get_collections())
+        return sorted(
+            item.name for item in listed.collections if "fingerprint" in server.metadata(item.name)
+        )
+
+    def drop(self, name: str) -> None:
+        self._server.call(f"dropping {name}", lambda client: client.delete_collection(name))
+
+
+class ServerCollection(Collection):
+    """A collection on a server; any number of processes may have it open."""
+
+    batch_size = 256
+
+    def __init__(self, server: "_Server", name: str, *, dimension: int, fingerprint: str) -> None:
+        super().__init__(name, dimension=dimension, fingerprint=fingerprint)
+        self._server = server
+
+    def count(self) -> int:
+        return self._call("counting", lambda client: client.count(self.name, exact=True)).count
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        records = self._call(
+            "reading vectors",
+            lambda client: client.retrieve(
+                self.name, list(ids), with_payload=False, with_vectors=[DENSE]
+            ),
+        )
+        return {
+            str(record.id): np.asarray(record.vector[DENSE], dtype=np.float32)
+            for record in records
+            if isinstance(record.vector, dict)
+        }
+
+    def _call(self, doing: str, function: "Callable[[QdrantClient], T]") -> T:
+        return self._server.call(f"collection {self.name}: {doing}", function)
+
+    def _write(self, points: Sequence[Point]) -> None:
+        from qdrant_client import models
+
+        structs = [
+            models.PointStruct(
+                id=point.id,
+                vector={
+                    DENSE: point.dense.tolist(),
+                    SPARSE: models.SparseVector(
+                        indices=point.sparse.indices, values=point.sparse.values
+                    ),
+                },
+                payload=point.payload,
+            )
+            for point in points
+        ]
+        self._call("writing points", lambda client: client.upsert(self.name, structs, wait=True))
+
+    def _remove(self, ids: Sequence[str]) -> None:
+        from qdrant_client import models
+
+        selector = models.PointIdsList(points=list(ids))
+        self._call("deleting points", lambda client: client.delete(self.name, selector, wait=True))
+
+    def _scroll(
+        self, filters: Mapping[str, list[str]], *, fields: list[str] | None
+    ) -> Iterator[tuple[str, Payload]]:
+        condition = _filter(filters)
+        offset: Any = None
+        while True:
+            records, offset = self._call("reading points", self._page(condition, offset, fields))
+            for record in records:
+                yield str(record.id), record.payload or {}
+            if offset is None:
+                return
+
+    def _page(
+        self, condition: "models.Filter | None", offset: Any, fields: list[str] | None
+    ) -> "Callable[[QdrantClient], tuple[list[models.Record], Any]]":
+        return lambda client: client.scroll(
+            self.name,
+            scroll_filter=condition,
+            limit=self.page_size,
+            offset=offset,
+            with_payload=True if fields is None else fields,
+            with_vectors=False,
+        )
+
+    def _nearest(
+        self, dense: np.ndarray, limit: int, filters: Mapping[str, list[str]]
+    ) -> list[Hit]:
+        return self._query(dense.tolist(), DENSE, limit=limit, filters=filters)
+
+    def _nearest_sparse(
+        self, sparse: SparseVector, limit: int, filters: Mapping[str, list[str]]
+    ) -> list[Hit]:
+        from qdrant_client import models
+
+        vector = models.SparseVector(indices=sparse.indices, values=sparse.values)
+        return self._query(vector, SPARSE, limit=limit, filters=filters)
+
+    def _query(
+        self, vector: Any, using: str, *, limit: int, filters: Mapping[str, list[str]]
+    ) -> list[Hit]:
+        condition = _filter(filters)
+        answer = self._call(
+            "searching",
+            lambda client: client.query_points(
+                self.name,
+                query=vector,
+                using=using,
+                limit=limit,
+                query_filter=condition,
+                with_payload=True,
+            ),
+        )
+        return [Hit(str(point.id), point.score, point.payload or {}) for point in answer.points]
+
+
+class _Server:
+    """One client, made at the first call, and the retries and errors of every call."""
+
+    def __init__(self, url: str, connect: "Callable[[], QdrantClient]") -> None:
+        self.display = _without_credentials(url)
+        self._connect = connect
+        self._client: QdrantClient | None = None
+        self._connecting = threading.Lock()
+
+    def call(self, doing: str, function: "Callable[[QdrantClient], T]") -> T:
+        try:
+            for attempt in stamina.retry_context(
+                on=_retry_after, attempts=_ATTEMPTS, timeout=120.0, wait_initial=0.2, wait_max=10.0
+            ):
+                with attempt:
+                    return function(self._connected())
+        except Exception as error:
+            raise VectorStoreError(
+                f"{doing}: Qdrant at {self.display} {_explained(error)}"
+            ) from error
+        raise AssertionError("unreachable: stamina returns or raises")
+
+    def _connected(self) -> "QdrantClient":
+        with self._connecting:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    def exists(self, name: str) -> bool:
+        return self.call(f"looking for {name}", lambda client: client.collection_exists(name))
+
+    def metadata(self, name: str) -> dict[str, Any]:
+        info = self.call(f"opening {name}", lambda client: client.get_collection(name))
+        return dict(info.config.metadata or {})
+
+    def recipe(self, name: str) -> tuple[int, str]:
+        metadata = self.metadata(name)
+        if "dimension" not in metadata or "fingerprint" not in metadata:
+            raise VectorStoreError(
+                f"collection {name}: it stands on Qdrant at {self.display} without a recipe. "
+                "Another program made it, or the server is older than 1.16: rename the index "
+                "or upgrade the server."
+            )
+        return int(metadata["dimension"]), str(metadata["fingerprint"])
+
+    def create(self, name: str, *, dimension: int, fingerprint: str) -> None:
+        """Make the collection, unless another process was faster."""
+        from qdrant_client import models
+
+        def make(client: "QdrantClient") -> None:
+            # Asked again at each attempt: the first may have worked and its answer been lost.
+            if client.collection_exists(name):
+                return
+            client.create_collection(
+                name,
+                vectors_config={
+                    DENSE: models.VectorParams(size=dimension, distance=models.Distance.COSINE)
+                },
+                sparse_vectors_config={
+                    SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)
+                },
+                metadata={"dimension": dimension, "fingerprint": fingerprint},
+            )
+
+        try:
+            self.call(f"making collection {name}", make)
+        except VectorStoreError as error:
+            if _status(error.__cause__) != 409:
+                raise
+
+    def ensure_indexes(self, name: str) -> None:
+        from qdrant_client import models
+
+        info = self.call(f"opening {name}", lambda client: client.get_collection(name))
+        for field in INDEXED_FIELDS:
+            if field not in info.payload_schema:
+                self.call(f"indexing {field} in {name}", _index_field(models, name, field))
+
+
+def _index_field(models: Any, name: str, field: str) -> "Callable[[QdrantClient], object]":
+    return lambda client: client.create_payload_index(
+        name, field, field_schema=models.PayloadSchemaType.KEYWORD, wait=True
+    )
+
+
+def _connect(url: str, api_key: str | None, timeout_s: int) -> "QdrantClient":
+    from qdrant_client import QdrantClient
+
+    return QdrantClient(url=url, api_key=api_key, timeout=timeout_s, check_compatibility=False)
+
+
+def _retry_after(error: Exception) -> bool | float:
+    """Whether to try again: not at all, after the usual wait, or after so many seconds."""
+    import httpx
+    from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
+    from qdrant_client.http.exceptions import ResponseHandlingException
+
+    if isinstance(error, ResourceExhaustedResponse):
+        return min(float(error.retry_after_s), _LONGEST_WAIT_S)
+    if isinstance(error, QdrantException):  # a 429 whose Retry-After is no number
+        return True
+    if isinstance(error, ResponseHandlingException):
+        return isinstance(error.source, httpx.TransportError)
+    status = _status(error)
+    return status is not None and (status == 429 or status >= 500)
+
+
+def _status(error: BaseException | None) -> int | None:
+    """The HTTP status of the client's error, if it has one."""
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _explained(error: Exception) -> str:
+    from qdrant_client.http.exceptions import ResponseHandlingException
+
+    reason = " ".join(str(getattr(error, "source", error)).split())[:300]
+    status = _status(error)
+    if isinstance(error, ResponseHandlingException):
+        return (
+            f"cannot be reached ({reason}). Check that it runs and that `vector_store` in "
+            "platform.yaml is right."
+        )
+    if status in (401, 403):
+        return f"refuses our key (HTTP {status}). Set QDRANT_API_KEY."
+    return f"failed ({reason}). See the server's log and run again."
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _filter(filters: Mapping[str, list[str]]) -> "models.Filter | None":
+    from qdrant_client import models
+
+    if not filters:
+        return None
+    return models.Filter(
+        must=[
+            models.FieldCondition(key=field, match=models.MatchAny(any=values))
+            for field, values in filters.items()
+        ]
+    )

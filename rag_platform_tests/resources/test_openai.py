@@ -1,0 +1,61 @@
+import warnings
+
+import dagster as dg
+import openai
+import pytest
+
+from rag_platform.encoders.openai import OpenAIConnection
+from rag_platform.resources.openai import PlatformOpenAIResource
+from rag_platform_tests.servers.openai_api import KEY, OpenAIServer, failing
+
+
+def connection_in_a_run(resource: PlatformOpenAIResource) -> OpenAIConnection:
+    seen = []
+
+    @dg.asset
+    def ask(service: PlatformOpenAIResource) -> None:
+        seen.append(service.connection())
+
+    assert dg.materialize([ask], resources={"service": resource}).success
+    return seen[0]
+
+
+def test_the_key_is_read_from_the_environment_when_a_run_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        resource = PlatformOpenAIResource(
+            api_key=dg.EnvVar("OPENAI_API_KEY"), base_url="http://127.0.0.1:1/v1", timeout_s=7
+        )
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    found = connection_in_a_run(resource)
+    assert found == OpenAIConnection("http://127.0.0.1:1/v1", KEY, 7)
+    assert KEY not in repr(found)
+
+
+def test_openai_itself_is_the_default() -> None:
+    found = connection_in_a_run(PlatformOpenAIResource(api_key=KEY))
+    assert found == OpenAIConnection("https://api.openai.com/v1", KEY, 60)
+
+
+def test_the_parents_client_asks_once_and_does_not_wait_for_minutes() -> None:
+    seen = []
+
+    @dg.op
+    def ask(context: dg.OpExecutionContext, service: PlatformOpenAIResource) -> None:
+        with service.get_client(context) as client:
+            with pytest.raises(openai.InternalServerError):
+                client.embeddings.create(model="tiny", input=["a"])
+            seen.append(client.timeout)
+
+    @dg.job
+    def asking() -> None:
+        ask()
+
+    with OpenAIServer() as server:
+        server.faults.extend([failing(500), failing(500)])
+        resource = PlatformOpenAIResource(api_key=KEY, base_url=server.base_url, timeout_s=7)
+        assert asking.execute_in_process(resources={"service": resource}).success
+        assert server.texts == ["a"]
+    assert seen == [7]
