@@ -98,8 +98,12 @@ def contestant_of(side: str) -> type[Contestant]:
     return found
 
 
-def child(order: Order) -> None:
-    """Run one order in this process; prints one line of JSON."""
+def child(orders: list[Order]) -> None:
+    """Run the orders in this process; prints one line of JSON."""
+    print("\n" + json.dumps([_obey(order) for order in orders]))
+
+
+def _obey(order: Order) -> dict[str, object]:
     state = Path(order.state)
     state.mkdir(parents=True, exist_ok=True)
     embedder = _embedder(order, state)
@@ -112,8 +116,7 @@ def child(order: Order) -> None:
             failed = f"{type(error).__name__}: {error}".splitlines()[0][:120]
     hits, lost = _search_all(entrant)
     entrant.close()
-    answer = {"embedded": embedder.texts, "hits": hits, "failed": failed or lost}
-    print("\n" + json.dumps(answer))
+    return {"embedded": embedder.texts, "hits": hits, "failed": failed or lost}
 
 
 def _embedder(order: Order, state: Path) -> Embedder:
@@ -157,18 +160,23 @@ class Stage:
         """The page with that number, in the order of their names."""
         return sorted(self.folder.glob("*.md"))[number]
 
+    def order(self, **changes: object) -> Order:
+        """What to ask for, the folder, state and recipe being those of the stage."""
+        order = Order(self.side, str(self.folder), str(self.state), self.recipe)
+        return replace(order, **changes)  # type: ignore[arg-type]
+
+    def control(self) -> Order:
+        """A new index of the folder as it is now."""
+        self.controls += 1
+        return self.order(state=str(self.work / f"control{self.controls}"))
+
     def ask(self, **changes: object) -> Answer:
         """Let the contestant do it in a process of its own."""
-        order = Order(self.side, str(self.folder), str(self.state), self.recipe)
-        return _ask(replace(order, **changes))  # type: ignore[arg-type]
+        return ask([self.order(**changes)])[0]
 
     def fresh(self) -> Contents:
         """What is searchable in a new index of the folder as it is now."""
-        self.controls += 1
-        state = self.work / f"control{self.controls}"
-        contents = self.ask(state=str(state)).contents
-        shutil.rmtree(state)
-        return contents
+        return ask([self.control()])[0].contents
 
     def needed(self, wanted: Contents) -> int:
         """Passages in `wanted` that were never embedded before; they count as embedded now."""
@@ -178,17 +186,20 @@ class Stage:
         return len(missing)
 
 
-def _ask(order: Order) -> Answer:
-    command = [sys.executable, __file__, "--child", json.dumps(asdict(order))]
+def ask(orders: list[Order]) -> list[Answer]:
+    """Let one new process obey the orders; a process that is killed answers for the first."""
+    told = json.dumps([asdict(order) for order in orders])
+    command = [sys.executable, __file__, "--child", told]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == -signal.SIGKILL:
-        paid = int(_paid_file(Path(order.state)).read_text(encoding="utf-8"))
-        return Answer(paid, Counter(), "killed")
+        paid = int(_paid_file(Path(orders[0].state)).read_text(encoding="utf-8"))
+        return [Answer(paid, Counter(), "killed")]
     if done.returncode != 0:
-        raise RuntimeError(f"{order.side}: {done.stderr[-2000:]}")
-    told = json.loads(done.stdout.splitlines()[-1])
-    contents = Counter((path, text) for path, text in told["hits"])
-    return Answer(told["embedded"], contents, told["failed"])
+        raise RuntimeError(f"{orders[0].side}: {done.stderr[-2000:]}")
+    return [
+        Answer(row["embedded"], Counter((path, text) for path, text in row["hits"]), row["failed"])
+        for row in json.loads(done.stdout.splitlines()[-1])
+    ]
 
 
 def differences(found: Contents, wanted: Contents) -> str:
@@ -205,8 +216,8 @@ def differences(found: Contents, wanted: Contents) -> str:
 
 def after_change(stage: Stage, case: str, *, musts: Iterable[tuple[str, str]] = ()) -> Result:
     """Sync the changed folder and judge; `musts` are (page, words) that have to be found."""
-    answer = stage.ask()
-    wanted = stage.fresh()
+    answer, control = ask([stage.order(), stage.control()])
+    wanted = control.contents
     needed = stage.needed(wanted)
     wrong = [differences(answer.contents, wanted), answer.failed]
     for path, words in musts:
@@ -290,10 +301,9 @@ def source_lists_nothing(stage: Stage) -> Result:
     stage.folder.rename(aside)
     stage.folder.mkdir()
     answer = stage.ask()
-    found = answer.contents if answer.failed.startswith("search") else stage.ask(sync=False).contents
     stage.folder.rmdir()
     aside.rename(stage.folder)
-    note = differences(found, before)
+    note = differences(answer.contents, before)
     spent = settle(stage)
     if spent:
         note += f"; {spent} embedded again when it came back"
@@ -405,8 +415,9 @@ CASES: list[Callable[[Stage], Result]] = [
 
 def settle(stage: Stage) -> int:
     """Sync without judging; returns how many passages were embedded."""
-    stage.needed(stage.fresh())
-    return stage.ask().embedded
+    answer = stage.ask()
+    stage.needed(answer.contents)
+    return answer.embedded
 
 
 def small_corpus(corpus: Path, folder: Path) -> None:
@@ -430,16 +441,15 @@ def play(side: str, corpus: Path) -> list[Result]:
         for case in CASES:
             results.append(case(stage))
             print(side, results[-1], file=sys.stderr, flush=True)
-            repair(stage)
+            if not results[-1].correct:
+                start_over(stage)
     return results
 
 
-def repair(stage: Stage) -> None:
-    """Start the next case from an index that agrees with the folder."""
-    if differences(stage.ask(sync=False).contents, wanted := stage.fresh()):
-        shutil.rmtree(stage.state)
-        stage.ask()
-    stage.needed(wanted)
+def start_over(stage: Stage) -> None:
+    """Begin the next case from an index that agrees with the folder."""
+    shutil.rmtree(stage.state)
+    stage.needed(stage.ask().contents)
 
 
 def table(results: dict[str, list[Result]]) -> str:
@@ -469,7 +479,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         told = json.loads(arguments.child)
-        child(Order(**{**told, "recipe": Recipe(**told["recipe"])}))
+        child([Order(**{**order, "recipe": Recipe(**order["recipe"])}) for order in told])
         return
     if arguments.data is None:
         parser.error("--data is required")

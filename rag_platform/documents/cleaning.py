@@ -54,11 +54,7 @@ def clean(text: str, page_starts: tuple[int, ...] = ()) -> CleanText:
     pages = _split(text, page_starts)
     if len(pages) >= _MIN_PAGES_FOR_BOILERPLATE:
         pages = _without_running_lines(pages)
-    hidden = (
-        sum(len(_INVISIBLE.findall(page)) for page in pages)
-        if not text.isascii()
-        else 0
-    )
+    hidden = sum(len(_INVISIBLE.findall(page)) for page in pages) if not text.isascii() else 0
     cleaned = [_clean_part(page) for page in pages]
     joined, starts = _join(cleaned) if page_starts else (cleaned[0], ())
     _refuse_garbled(joined)

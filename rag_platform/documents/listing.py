@@ -44,9 +44,7 @@ class Listing:
         with self._catalog.begin() as connection:
             connection.execute(sa.delete(listing).where(listing.c.source == self.name))
             for batch in self.source.batches():
-                rows = [
-                    self._row(found) for found in batch if found.key in self._selection
-                ]
+                rows = [self._row(found) for found in batch if found.key in self._selection]
                 count += len(rows)
                 if rows:
                     connection.execute(sa.insert(listing), rows)
@@ -64,9 +62,7 @@ class Listing:
             "detail": found.detail,
         }
 
-    def fetch(
-        self, is_due: Callable[[Any], bool], *, pages: PageStore, part: PartKey
-    ) -> int:
+    def fetch(self, is_due: Callable[[Any], bool], *, pages: PageStore, part: PartKey) -> int:
         """Write the bytes of candidates into the part; returns how many were not due.
 
         A candidate is new, or differs from what is known in etag, size or time. Nothing is
@@ -162,9 +158,7 @@ class Listing:
         try:
             fetched = self.source.fetch(row.key)
         except PermissionError as error:
-            return noted | _failure(
-                "unreadable", f"no permission to read it ({error})"
-            ), None
+            return noted | _failure("unreadable", f"no permission to read it ({error})"), None
         if fetched is None:
             return noted | _failure(_VANISHED, ""), None
         return noted | _facts(fetched), fetched.content
@@ -188,9 +182,7 @@ class Listing:
         )
         with self._catalog.begin() as connection:
             connection.execute(
-                sa.update(listing)
-                .where(*same)
-                .values({n: sa.bindparam(n) for n in names}),
+                sa.update(listing).where(*same).values({n: sa.bindparam(n) for n in names}),
                 taken,
             )
             connection.execute(
@@ -204,9 +196,7 @@ def raw_schema() -> Any:
     """The columns of a raw part: one row per object that could be read."""
     import pyarrow as pa
 
-    return pa.schema(
-        [("key", pa.string()), ("sha256", pa.string()), ("content", pa.binary())]
-    )
+    return pa.schema([("key", pa.string()), ("sha256", pa.string()), ("content", pa.binary())])
 
 
 def _facts(fetched: Fetched) -> dict[str, Any]:

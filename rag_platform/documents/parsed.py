@@ -174,20 +174,14 @@ class _Work:
     def documents(self, only: set[str] | None) -> Iterator[tuple[Any, bytes, Hints]]:
         """The pass's documents that must be parsed; what is remembered is written at once."""
         raw = raw_part(self._stage.source, self._part.window, self._part.pass_no)
-        if (
-            self._stage._pages.version(raw) is None
-        ):  # nothing but deletions, or nothing readable
+        if self._stage._pages.version(raw) is None:  # nothing but deletions, or nothing readable
             return
         statement = standing(self._stage.source, self._part.window, self._part.pass_no)
         statement = statement.where(changes.c.kind.not_in(GONE_KINDS))
         for batch in self._stage._pages.read(raw):
-            rows = [
-                row for row in batch.to_pylist() if only is None or row["key"] in only
-            ]
+            rows = [row for row in batch.to_pylist() if only is None or row["key"] in only]
             with self._catalog.read() as connection:
-                found = standing_by_key(
-                    connection, statement, [row["key"] for row in rows]
-                )
+                found = standing_by_key(connection, statement, [row["key"] for row in rows])
             wanted = [
                 (found[row["key"]], row["content"])
                 for row in rows
@@ -195,9 +189,7 @@ class _Work:
             ]
             yield from self._unremembered(wanted)
 
-    def _unremembered(
-        self, wanted: list[tuple[Any, bytes]]
-    ) -> Iterator[tuple[Any, bytes, Hints]]:
+    def _unremembered(self, wanted: list[tuple[Any, bytes]]) -> Iterator[tuple[Any, bytes, Hints]]:
         keys = {}
         for change, content in wanted:
             kind = _kind(change.key, content)
@@ -260,9 +252,7 @@ class _Work:
                 "title": outcome.title,
                 "media_type": outcome.media_type,
                 "page_starts": list(outcome.page_starts),
-                "metadata": json.dumps(
-                    outcome.metadata, ensure_ascii=False, sort_keys=True
-                ),
+                "metadata": json.dumps(outcome.metadata, ensure_ascii=False, sort_keys=True),
             }
         self._writer.add(row, size=len(row["text"] or "") + 200)
 

@@ -38,9 +38,7 @@ class Settlement:
         self._catalog = catalog
         self._fingerprint = fingerprint
 
-    def settle(
-        self, window: str, pass_no: int, rows: "Iterable[Any]", *, attempted: bool
-    ) -> None:
+    def settle(self, window: str, pass_no: int, rows: "Iterable[Any]", *, attempted: bool) -> None:
         """Settle a pass from its clean rows (seq, doc_id, reason, detail, text_hash, empty).
 
         `attempted` says that the failures are of a new attempt, which counts. Safe to repeat.
@@ -59,9 +57,7 @@ class Settlement:
             numbers = [row["seq"] for row in rows]
             stands = {
                 change.seq: change
-                for change in connection.execute(
-                    statement.where(changes.c.seq.in_(numbers))
-                )
+                for change in connection.execute(statement.where(changes.c.seq.in_(numbers)))
             }
             current = [row for row in rows if row["seq"] in stands]
             if not current:
@@ -85,9 +81,7 @@ class Settlement:
             healed = [row for row in current if row["reason"] is None]
             self._remove_letters(connection, healed)
 
-    def _keep_texts(
-        self, connection: sa.Connection, rows: list[dict[str, Any]]
-    ) -> None:
+    def _keep_texts(self, connection: sa.Connection, rows: list[dict[str, Any]]) -> None:
         connection.execute(
             sa.update(documents)
             .where(documents.c.doc_id == sa.bindparam("_id"))
@@ -102,9 +96,7 @@ class Settlement:
             ],
         )
 
-    def _set_outcome(
-        self, connection: sa.Connection, numbers: list[int], outcome: str
-    ) -> None:
+    def _set_outcome(self, connection: sa.Connection, numbers: list[int], outcome: str) -> None:
         connection.execute(
             sa.update(changes)
             .where(changes.c.seq.in_(numbers), changes.c.outcome.is_(None))
@@ -135,12 +127,8 @@ class Settlement:
                 and before.sha256 == change.sha256
                 and before.fingerprint == self._fingerprint
             )
-            attempts = (
-                before.attempts + attempted if before is not None and repeated else 1
-            )
-            letters.append(
-                self._letter(row, change, attempts, before if repeated else None)
-            )
+            attempts = before.attempts + attempted if before is not None and repeated else 1
+            letters.append(self._letter(row, change, attempts, before if repeated else None))
         self._catalog.upsert(connection, dead_letters, letters)
 
     def _letter(
@@ -164,9 +152,7 @@ class Settlement:
             "last_at": now,
         }
 
-    def _remove_letters(
-        self, connection: sa.Connection, healed: list[dict[str, Any]]
-    ) -> None:
+    def _remove_letters(self, connection: sa.Connection, healed: list[dict[str, Any]]) -> None:
         """Documents that have a text again: no dead letter, and an outcome to be found anew."""
         connection.execute(
             sa.delete(dead_letters).where(
@@ -191,9 +177,7 @@ class Settlement:
         )
         own = documents.alias("own")
         other = documents.alias("other")
-        stands = sa.exists().where(
-            own.c.doc_id == changes.c.doc_id, own.c.seq == changes.c.seq
-        )
+        stands = sa.exists().where(own.c.doc_id == changes.c.doc_id, own.c.seq == changes.c.seq)
         copied = sa.exists().where(
             own.c.doc_id == changes.c.doc_id,
             other.c.source == own.c.source,
@@ -202,9 +186,7 @@ class Settlement:
             ~other.c.gone,
             ~own.c.empty,
         )
-        known = sa.exists().where(
-            own.c.doc_id == changes.c.doc_id, own.c.text_hash.is_not(None)
-        )
+        known = sa.exists().where(own.c.doc_id == changes.c.doc_id, own.c.text_hash.is_not(None))
         steps: tuple[tuple[sa.ColumnElement[bool], Any], ...] = (
             (changes.c.kind.in_(("deleted", "departed")), changes.c.kind),
             (~stands, "superseded"),

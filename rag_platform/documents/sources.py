@@ -156,7 +156,6 @@ class ObjectStoreSource(Source):
                         meta["e_tag"] or "",
                     )
                     for meta in batch
-                    if not meta["path"].endswith("/")
                 ]
         except BaseError as error:
             raise SourceUnavailable(

@@ -7,13 +7,16 @@ lock: threads gain nothing.
 
 import re
 
-from rag_platform.encoders.base import SparseEncoder, SparseVector
+from rag_platform.encoders.base import SparseEncoder
 from rag_platform.errors import PlatformError
+from rag_platform.storage.vectors.base import SparseVector
 
 _VERSION = 1
 # Han, kana, and their extensions: written without spaces, so the engine would see whole sentences
 # as one term. Overlapping pairs of characters are the usual stand-in for words.
-_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]+")
+_UNSPACED = re.compile(
+    "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f]+"
+)
 
 
 class UnknownLanguage(PlatformError):
@@ -30,9 +33,7 @@ class Bm25Encoder(SparseEncoder):
     def __init__(self, language: str = "english") -> None:
         import qdrant_edge
 
-        config = qdrant_edge.Bm25Config(
-            language=language, tokenizer=qdrant_edge.TokenizerType.Word
-        )
+        config = qdrant_edge.Bm25Config(language=language, tokenizer=qdrant_edge.TokenizerType.Word)
         try:
             self._model = qdrant_edge.Bm25(config)
         except ValueError as error:

@@ -79,7 +79,8 @@ class ReferenceTokenizer:
         config = json.loads(written)
         special = {token["content"]: token["id"] for token in config["added_tokens"]}
         self._special = {text: np.int32(id_).tobytes() for text, id_ in special.items()}
-        self._split_special = re.compile("(" + "|".join(map(re.escape, special)) + ")").split
+        specials = re.compile("(" + "|".join(map(re.escape, special)) + ")")
+        self._split_special, self._find_special = specials.split, specials.search
         entries = [
             entry
             for entry in config["model"]["vocab"]
@@ -105,11 +106,11 @@ class ReferenceTokenizer:
 
     def count(self, text: str) -> int:
         """How many tokens `text` has on its own."""
-        return sum(map(len, self._encoded(text))) // 4
+        return len(self._encode(text)) // 4
 
     def ids(self, text: str) -> Ints:
         """The token ids of `text`, without a begin marker."""
-        return np.frombuffer(b"".join(self._encoded(text)), np.int32)
+        return np.frombuffer(self._encode(text), np.int32)
 
     def ids_batch(self, texts: Sequence[str]) -> tuple[Ints, NDArray[np.int64]]:
         """The ids of all texts end to end, and where each begins: text i has [at[i]:at[i + 1]]."""
@@ -167,11 +168,15 @@ class ReferenceTokenizer:
             yield self._words(section[begin:end])
             begin = end
 
-    def _encoded(self, text: str) -> Iterator[bytes]:
-        """The ids of `text` as packed int32, block by block."""
-        for _, section in self._sections(text):
-            for words in self._blocks(section):
-                yield b"".join(map(self._ids_of_word.__getitem__, words))
+    def _encode(self, text: str) -> bytes:
+        """The ids of `text` as packed int32."""
+        if 0 < len(text) <= _BLOCK and not self._find_special(text):
+            return b"".join(map(self._ids_of_word.__getitem__, self._words(" " + text)))
+        return b"".join(
+            b"".join(map(self._ids_of_word.__getitem__, words))
+            for _, section in self._sections(text)
+            for words in self._blocks(section)
+        )
 
     def _encode_word(self, word: str) -> bytes:
         if word in self._special:
@@ -198,31 +203,40 @@ class ReferenceTokenizer:
             sizes += counts[begin:k].tolist()
             within += [False] * (k - begin)
             begin = k + 1
-            for part in self._parts(words[k]):
-                size = len(self._ids_of_part[part]) // 4
-                if size <= longest or len(part) == 1 or part.isspace():
-                    pieces.append(part)
-                    sizes.append(size)
-                    within.append(False)
-                    continue
-                tokens = self._split_run(part)
-                pieces += tokens
-                sizes += [1] * len(tokens)
-                within += [False] + [True] * (len(tokens) - 1)
+            parts = self._parts(words[k])
+            tokens = [len(self._ids_of_part[part]) // 4 for part in parts]
+            inner = [False] * len(parts)
+            if max(tokens) > longest:
+                parts, tokens, inner = self._split_runs(parts, tokens, longest)
+            pieces += parts
+            sizes += tokens
+            within += inner
         pieces += words[begin:]
         sizes += counts[begin:].tolist()
         within += [False] * (len(words) - begin)
         return pieces, np.array(sizes, np.int32), np.array(within, np.bool_)
 
-    def _split_run(self, run: str) -> list[str]:
-        """The tokens of an unbroken run, as near as slices of it allow."""
-        tiles = []
-        for begin in range(0, len(run), _SLICE):
-            piece = run[begin : begin + _SLICE]
-            tokens = self._model.tokenize(piece.replace(" ", _SPACE))
-            ends = itertools.accumulate((len(token.value) for token in tokens), initial=0)
-            tiles += [piece[a:b] for a, b in itertools.pairwise(ends)]
-        return tiles
+    def _split_runs(
+        self, parts: list[str], sizes: list[int], longest: int
+    ) -> tuple[list[str], list[int], list[bool]]:
+        """`parts` with those of over `longest` tokens given token by token, slice by slice."""
+        pieces: list[str] = []
+        counts: list[int] = []
+        within: list[bool] = []
+        for part, size in zip(parts, sizes, strict=True):
+            if size <= longest or len(part) == 1 or part.isspace():
+                pieces.append(part)
+                counts.append(size)
+                within.append(False)
+                continue
+            for begin in range(0, len(part), _SLICE):
+                piece = part[begin : begin + _SLICE]
+                tokens = self._model.tokenize(piece.replace(" ", _SPACE))
+                ends = itertools.accumulate((len(token.value) for token in tokens), initial=0)
+                pieces += [piece[a:b] for a, b in itertools.pairwise(ends)]
+                counts += [1] * len(tokens)
+                within += [begin > 0] + [True] * (len(tokens) - 1)
+        return pieces, counts, within
 
     def _check_cuts(self, entries: list[str], mergeable: set[str]) -> None:
         """Refuse a vocabulary with an entry that the cuts would part."""

@@ -25,14 +25,15 @@ def validate(vectors: NDArray[Any], *, expected: int, dimension: int) -> Vectors
             f"embeddings: {vectors.shape[1]} dimensions, the index has {dimension}; nothing was "
             "stored. Check the model and its dimensions in the index's settings"
         )
-    checked = vectors.astype(np.float32, copy=False)
-    _refuse(~np.isfinite(checked).all(axis=1), "NaN or infinity")
-    # Two different questions: an underflow to zero in the squares is as useless as a zero.
-    _refuse(np.einsum("ij,ij->i", checked, checked) == 0.0, "zero norm")
+    with np.errstate(over="ignore"):  # what does not fit becomes infinity, and is refused
+        checked = vectors.astype(np.float32, copy=False)
+        squares = np.einsum("ij,ij->i", checked, checked)
+    _refuse(np.logical_not(np.isfinite(squares)), "NaN or infinity")
+    _refuse(squares == 0.0, "zero norm")
     return checked
 
 
-def _refuse(wrong: NDArray[np.bool_], what: str) -> None:
+def _refuse(wrong: NDArray[Any], what: str) -> None:
     positions = np.flatnonzero(wrong)
     if not len(positions):
         return

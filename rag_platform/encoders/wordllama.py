@@ -46,7 +46,8 @@ class WordLlamaEmbedder(Embedder):
 
     def embed_query(self, text: str) -> Vectors:
         """A query is embedded as a passage is: a unit vector, float32 (256,)."""
-        return self.embed_passages([text])[0]
+        query: Vectors = self.embed_passages([text])[0]
+        return query
 
 
 def _slices(ids: Ints) -> Iterator[Ints]:

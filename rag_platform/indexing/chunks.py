@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,13 +56,9 @@ class Chunks:
         version = self._pages.version(clean) if clean else None
         if version is None:
             return None
-        basis = (
-            f"{CHUNKS_VERSION}\n{self.index.chunker.fingerprint}\n{version}".encode()
-        )
+        basis = f"{CHUNKS_VERSION}\n{self.index.chunker.fingerprint}\n{version}".encode()
         fingerprint = hashlib.sha256(basis).hexdigest()
-        return PartKey(
-            (self.source, self.index.name), STAGE, window, pass_no, fingerprint
-        )
+        return PartKey((self.source, self.index.name), STAGE, window, pass_no, fingerprint)
 
     def run(self, window: str) -> ChunkFigures:
         """Cut the page's documents into chunks. Passes chunked before are reused."""
@@ -80,9 +77,7 @@ class Chunks:
         for pass_no in numbers:
             part = self.part(window, pass_no)
             if part is None:
-                raise RuntimeError(
-                    f"{self.source} {window}: clean_docs must run before chunks"
-                )
+                raise RuntimeError(f"{self.source} {window}: clean_docs must run before chunks")
             if self._pages.version(part) is not None:
                 figures.reused_passes += 1
                 continue
@@ -92,7 +87,7 @@ class Chunks:
             self._pages.retire(part)
         return figures
 
-    def rows(self, window: str, pass_no: int, figures: ChunkFigures) -> "Any":
+    def rows(self, window: str, pass_no: int, figures: ChunkFigures) -> Iterator[dict[str, Any]]:
         """The chunks of a pass's standing documents, the rows of its part."""
         clean = self._clean.part(window, pass_no)
         assert clean is not None
@@ -104,19 +99,13 @@ class Chunks:
                     figures.documents += 1
                     yield from self._chunk(row, times[row["seq"]], figures)
 
-    def _standing(
-        self, window: str, pass_no: int, numbers: list[int]
-    ) -> dict[int, float]:
+    def _standing(self, window: str, pass_no: int, numbers: list[int]) -> dict[int, float]:
         """The modification times of those changes that still stand, by change."""
-        statement = standing(self.source, window, pass_no).where(
-            changes.c.seq.in_(numbers)
-        )
+        statement = standing(self.source, window, pass_no).where(changes.c.seq.in_(numbers))
         with self._catalog.read() as connection:
             return {row.seq: row.modified for row in connection.execute(statement)}
 
-    def _chunk(
-        self, row: dict[str, Any], modified: float, figures: ChunkFigures
-    ) -> "Any":
+    def _chunk(self, row: dict[str, Any], modified: float, figures: ChunkFigures) -> "Any":
         occurrences: Counter[str] = Counter()
         for chunk in self.index.chunker.chunk(row["text"], tuple(row["page_starts"])):
             text_hash = hashlib.sha256(chunk.text.encode()).hexdigest()[:32]

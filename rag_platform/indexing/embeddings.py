@@ -1,13 +1,13 @@
 """embeddings: a vector for every chunk of a page, paid for once per text and embedder."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from rag_platform.encoders.base import Embedder, Vectors
-from rag_platform.encoders.validation import validate
+from rag_platform.encoders.validation import InvalidEmbedding, validate
 from rag_platform.indexing.chunks import Chunks
 from rag_platform.indexing.progress import note_figures, unapplied_passes
 from rag_platform.llm.budget import BudgetExceeded
@@ -47,9 +47,7 @@ def vector_from(value: bytes) -> Vectors:
 class Embeddings:
     """The embedding stage of one source for one index version."""
 
-    def __init__(
-        self, chunks: Chunks, *, catalog: Catalog, memo: Memo, pages: PageStore
-    ) -> None:
+    def __init__(self, chunks: Chunks, *, catalog: Catalog, memo: Memo, pages: PageStore) -> None:
         self._chunks = chunks
         self._embedder = chunks.index.embedder
         self._catalog = catalog
@@ -82,6 +80,37 @@ class Embeddings:
         )
         return figures
 
+    def invalid(self, windows: Sequence[str]) -> list[str]:
+        """Vectors in the memo that must not reach an index, of chunks of some windows."""
+        problems = []
+        for window, keys in self._keys(windows):
+            values = list(self._memo.get_many(keys).values())
+            try:
+                vectors = [vector_from(value) for value in values]
+                validate(
+                    np.array(vectors).reshape(len(values), -1),
+                    expected=len(values),
+                    dimension=self._embedder.dimension,
+                ) if values else None
+            except (InvalidEmbedding, ValueError) as error:
+                problems.append(f"{window}: {error}")
+        return problems
+
+    def without_vector(self, window: str) -> int:
+        """How many chunks of a window have no vector yet."""
+        return sum(len(keys) - len(self._memo.known(keys)) for _, keys in self._keys([window]))
+
+    def _keys(self, windows: Sequence[str]) -> Iterator[tuple[str, list[bytes]]]:
+        """The memo keys of what an index does not hold yet, a batch of chunks at a time."""
+        index, source = self._chunks.index.name, self._chunks.source
+        for window in windows:
+            for pass_no in unapplied_passes(self._catalog, index, source, window):
+                part = self._chunks.part(window, pass_no)
+                assert part is not None
+                for batch in self._pages.read(part, columns=["text"]):
+                    texts = batch.column(0).to_pylist()
+                    yield window, [passage_key(self._embedder, text) for text in texts]
+
     def _wanted(
         self, window: str, pass_no: int, figures: EmbedFigures
     ) -> Iterator[tuple[bytes, str, int]]:
@@ -99,9 +128,7 @@ class Embeddings:
                 else:
                     yield key, text, count
 
-    def _embed(
-        self, missing: dict[bytes, tuple[str, int]], figures: EmbedFigures
-    ) -> None:
+    def _embed(self, missing: dict[bytes, tuple[str, int]], figures: EmbedFigures) -> None:
         if not missing:
             return
         if figures.deferred_chunks:
@@ -116,10 +143,7 @@ class Embeddings:
             return
         validate(vectors, expected=len(texts), dimension=self._embedder.dimension)
         self._memo.put_many(
-            {
-                key: vector_bytes(vector)
-                for key, vector in zip(missing, vectors, strict=True)
-            }
+            {key: vector_bytes(vector) for key, vector in zip(missing, vectors, strict=True)}
         )
         figures.embed_calls += 1
         figures.embedded_chunks += len(texts)

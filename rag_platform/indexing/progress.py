@@ -18,9 +18,7 @@ def unapplied(index: str, source: str) -> sa.Select[Any]:
     return (
         sa.select(changes, documents.c.text_hash)
         .join(documents, documents.c.doc_id == changes.c.doc_id)
-        .outerjoin(
-            held, sa.and_(held.c.index_name == index, held.c.doc_id == changes.c.doc_id)
-        )
+        .outerjoin(held, sa.and_(held.c.index_name == index, held.c.doc_id == changes.c.doc_id))
         .where(
             changes.c.source == source,
             changes.c.outcome.is_not(None),
@@ -36,15 +34,11 @@ def unapplied(index: str, source: str) -> sa.Select[Any]:
     )
 
 
-def unapplied_passes(
-    catalog: Catalog, index: str, source: str, window: str
-) -> list[int]:
+def unapplied_passes(catalog: Catalog, index: str, source: str, window: str) -> list[int]:
     """The passes of a page with something that an index does not hold yet, oldest first."""
     found = unapplied(index, source).where(changes.c.window == window).subquery()
     with catalog.read() as connection:
-        rows = connection.execute(
-            sa.select(found.c.pass_no).distinct().order_by(found.c.pass_no)
-        )
+        rows = connection.execute(sa.select(found.c.pass_no).distinct().order_by(found.c.pass_no))
         return list(rows.scalars())
 
 

@@ -37,11 +37,7 @@ class ReconcileReport:
     @property
     def agrees(self) -> bool:
         """Whether the collection is now what the catalog says."""
-        return (
-            self.drifted == self.repaired
-            and self.unrepaired == 0
-            and not self.orphan_points
-        )
+        return self.drifted == self.repaired and self.unrepaired == 0 and not self.orphan_points
 
 
 class Reconciler:
@@ -76,17 +72,13 @@ class Reconciler:
                 fingerprint=self._index.fingerprint,
             ) as collection,
         ):
-            writer = IndexWriter(
-                self._index, collection, catalog=self._catalog, memo=self._memo
-            )
+            writer = IndexWriter(self._index, collection, catalog=self._catalog, memo=self._memo)
             for batch in self._known():
                 report.documents += len(batch)
                 drifted = set(writer.drifted([row.doc_id for row in batch]))
                 report.drifted += len(drifted)
                 if repair and drifted:
-                    self._repair(
-                        writer, [row for row in batch if row.doc_id in drifted], report
-                    )
+                    self._repair(writer, [row for row in batch if row.doc_id in drifted], report)
             orphans = list(self._orphans(collection))
             if repair:
                 collection.delete(orphans)
@@ -113,15 +105,11 @@ class Reconciler:
             yield batch
             last = batch[-1].doc_id
 
-    def _repair(
-        self, writer: IndexWriter, rows: Sequence[Any], report: ReconcileReport
-    ) -> None:
+    def _repair(self, writer: IndexWriter, rows: Sequence[Any], report: ReconcileReport) -> None:
         """Write documents anew from the chunk parts of their pages; vectors are in the memo."""
         by_part: dict[tuple[str, str, int], dict[str, Any]] = {}
         for row in rows:
-            by_part.setdefault((row.source, row.window, row.pass_no), {})[
-                row.doc_id
-            ] = row
+            by_part.setdefault((row.source, row.window, row.pass_no), {})[row.doc_id] = row
         for (source, window, pass_no), wanted in by_part.items():
             found = self._chunk_rows(source, window, pass_no, set(wanted))
             whole = [

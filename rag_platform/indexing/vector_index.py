@@ -87,9 +87,7 @@ class VectorIndex:
                 fingerprint=self._index.fingerprint,
             ) as collection,
         ):
-            writer = IndexWriter(
-                self._index, collection, catalog=self._catalog, memo=self._memo
-            )
+            writer = IndexWriter(self._index, collection, catalog=self._catalog, memo=self._memo)
             for pass_no in unapplied_passes(self._catalog, name, self._source, window):
                 self._apply_pass(writer, window, pass_no, figures)
             figures.points = collection.count()
@@ -114,9 +112,7 @@ class VectorIndex:
         )
         for group in _groups(self._rows(window, pass_no)):
             with self._catalog.read() as connection:
-                found = connection.execute(
-                    statement.where(changes.c.seq.in_(list(group)))
-                )
+                found = connection.execute(statement.where(changes.c.seq.in_(list(group))))
                 left = {row.seq: row.text_hash for row in found}
             writer.apply(
                 [
@@ -135,10 +131,7 @@ class VectorIndex:
             if not rows:
                 return
             writer.apply(
-                [
-                    Wanted(row.doc_id, row.seq, window, pass_no, row.text_hash, ())
-                    for row in rows
-                ],
+                [Wanted(row.doc_id, row.seq, window, pass_no, row.text_hash, ()) for row in rows],
                 source=self._source,
                 figures=figures,
             )
@@ -146,9 +139,7 @@ class VectorIndex:
     def _rows(self, window: str, pass_no: int) -> Iterator[dict[str, Any]]:
         part = self._chunks.part(window, pass_no)
         if part is None:
-            raise RuntimeError(
-                f"{self._source} {window}: chunks must run before vector_index"
-            )
+            raise RuntimeError(f"{self._source} {window}: chunks must run before vector_index")
         for batch in self._pages.read(part):
             yield from batch.to_pylist()
 
@@ -156,25 +147,19 @@ class VectorIndex:
 class IndexWriter:
     """Writes documents into an open collection and into the catalog. Holds the index's lock."""
 
-    def __init__(
-        self, index: Any, collection: Collection, *, catalog: Catalog, memo: Memo
-    ) -> None:
+    def __init__(self, index: Any, collection: Collection, *, catalog: Catalog, memo: Memo) -> None:
         self._index = index
         self._collection = collection
         self._catalog = catalog
         self._memo = memo
         self._applied: list[str] = []
 
-    def apply(
-        self, documents: Sequence[Wanted], *, source: str, figures: ApplyFigures
-    ) -> None:
+    def apply(self, documents: Sequence[Wanted], *, source: str, figures: ApplyFigures) -> None:
         """Bring some documents to what they should be; those without vectors are deferred."""
         if not documents:
             return
         wanted = {
-            document.doc_id: {
-                row["point_id"]: payload_of(row, source) for row in document.chunks
-            }
+            document.doc_id: {row["point_id"]: payload_of(row, source) for row in document.chunks}
             for document in documents
         }
         present = self._collection.present(self._claim(documents, source))
@@ -256,17 +241,13 @@ class IndexWriter:
                 figures.updated += point in held
                 figures.inserted += point not in held
                 sparse = self._index.sparse.passage(payload["text"])
-                points.append(
-                    Point(point, vectors[payload["text_hash"]], sparse, payload)
-                )
+                points.append(Point(point, vectors[payload["text_hash"]], sparse, payload))
             gone += [point for point in held if point not in wanted[document.doc_id]]
         self._collection.upsert(points)
         self._collection.delete(gone)
         figures.deleted += len(gone)
 
-    def _record(
-        self, documents: Sequence[Wanted], wanted: dict[str, dict[str, Payload]]
-    ) -> None:
+    def _record(self, documents: Sequence[Wanted], wanted: dict[str, dict[str, Payload]]) -> None:
         """The documents are as the collection now holds them; what they waited for is over."""
         if not documents:
             return

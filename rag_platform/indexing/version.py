@@ -58,11 +58,7 @@ class IndexVersion:
                 sa.select(index_versions).where(index_versions.c.name == self.name)
             ).one()
         if known.fingerprint != self.fingerprint:
-            changed = [
-                part
-                for part in self.recipe
-                if known.recipe.get(part) != self.recipe[part]
-            ]
+            changed = [part for part in self.recipe if known.recipe.get(part) != self.recipe[part]]
             raise RecipeMismatch(
                 f"index {self.name}: its {', '.join(changed)} changed since it was built "
                 f"({known.recipe.get(changed[0]) if changed else known.fingerprint}). A changed "

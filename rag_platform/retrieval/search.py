@@ -76,10 +76,7 @@ class Searcher:
         # Equal scores in a set order, so that a search repeated gives the same answer.
         best = sorted(scores, key=lambda text_hash: (-scores[text_hash], text_hash))[:k]
         copies = self._copies(best, wanted)
-        return [
-            _result(scores[h], copies.get(h) or [hit.payload for hit in hits[h]])
-            for h in best
-        ]
+        return [_result(scores[h], copies.get(h) or [hit.payload for hit in hits[h]]) for h in best]
 
     def _copies(
         self, text_hashes: list[str], filters: Mapping[str, str | Sequence[str]]

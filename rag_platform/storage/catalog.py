@@ -31,16 +31,12 @@ class Catalog:
     the lock files when the database is SQLite; PostgreSQL has advisory locks of its own.
     """
 
-    def __init__(
-        self, url: str, *, lock_folder: Path, lock_timeout_s: float = 60.0
-    ) -> None:
+    def __init__(self, url: str, *, lock_folder: Path, lock_timeout_s: float = 60.0) -> None:
         self.url = sa.make_url(url)
         self.lock_folder = lock_folder
         self.lock_timeout_s = lock_timeout_s
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.engine = (
-            _sqlite_engine(self.url) if self.is_sqlite else _server_engine(self.url)
-        )
+        self.engine = _sqlite_engine(self.url) if self.is_sqlite else _server_engine(self.url)
         self._migrate()
 
     @property
@@ -131,13 +127,9 @@ class Catalog:
             return
         insert = (sqlite if self.is_sqlite else postgresql).insert(table)
         keys = [column.name for column in table.primary_key.columns]
-        changed = (
-            [name for name in rows[0] if name not in keys] if update is None else update
-        )
+        changed = [name for name in rows[0] if name not in keys] if update is None else update
         statement = (
-            insert.on_conflict_do_update(
-                keys, set_={n: insert.excluded[n] for n in changed}
-            )
+            insert.on_conflict_do_update(keys, set_={n: insert.excluded[n] for n in changed})
             if changed
             else insert.on_conflict_do_nothing(keys)
         )
@@ -151,9 +143,7 @@ class Catalog:
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(
-        url, connect_args={"timeout": 60, "isolation_level": None}
-    )
+    engine = sa.create_engine(url, connect_args={"timeout": 60, "isolation_level": None})
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
@@ -168,9 +158,7 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     def _begin(connection: sa.Connection) -> None:
         # Writers queue at BEGIN instead of failing when a read transaction turns into a write.
         options = connection.get_execution_options()
-        connection.exec_driver_sql(
-            "begin" if options.get("reading") else "begin immediate"
-        )
+        connection.exec_driver_sql("begin" if options.get("reading") else "begin immediate")
 
     return engine
 

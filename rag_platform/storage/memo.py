@@ -52,9 +52,7 @@ class Memo:
         with self._catalog.read() as connection:
             for start in range(0, len(wanted), _LOOKUP):
                 part = wanted[start : start + _LOOKUP]
-                rows = connection.execute(
-                    sa.select(memo.c.key).where(memo.c.key.in_(part))
-                )
+                rows = connection.execute(sa.select(memo.c.key).where(memo.c.key.in_(part)))
                 found.update(bytes(key) for (key,) in rows)
         return found
 

@@ -125,9 +125,7 @@ class PartWriter:
 
         if self._rows:
             # Column by column: RecordBatch.from_pylist takes 50 times longer on binary values.
-            columns = [
-                pa.array([r[f.name] for r in self._rows], f.type) for f in self._schema
-            ]
+            columns = [pa.array([r[f.name] for r in self._rows], f.type) for f in self._schema]
             self._parquet.write_batch(pa.record_batch(columns, schema=self._schema))
         self._rows, self._bytes = [], 0
 

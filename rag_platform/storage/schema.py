@@ -15,25 +15,17 @@ documents = sa.Table(
     "documents",
     metadata,
     sa.Column("source", sa.Text, primary_key=True),
-    sa.Column(
-        "key", sa.Text, primary_key=True, comment="object key below the source's URL"
-    ),
+    sa.Column("key", sa.Text, primary_key=True, comment="object key below the source's URL"),
     sa.Column("doc_id", sa.Uuid(as_uuid=False), nullable=False, unique=True),
     sa.Column("seq", sa.BigInteger, nullable=False, comment="the newest change"),
-    sa.Column(
-        "window", sa.Text, nullable=False, comment="page that holds the newest change"
-    ),
+    sa.Column("window", sa.Text, nullable=False, comment="page that holds the newest change"),
     sa.Column("pass_no", sa.Integer, nullable=False),
     sa.Column("gone", sa.Boolean, nullable=False, default=False),
     sa.Column("etag", sa.Text),
     sa.Column("size", sa.BigInteger),
     sa.Column("modified", sa.Float),
-    sa.Column(
-        "sha256", sa.Text, comment="of the bytes; null when they could not be had"
-    ),
-    sa.Column(
-        "text_hash", sa.Text, comment="of the clean text; null until cleaned or dead"
-    ),
+    sa.Column("sha256", sa.Text, comment="of the bytes; null when they could not be had"),
+    sa.Column("text_hash", sa.Text, comment="of the clean text; null until cleaned or dead"),
     sa.Column("empty", sa.Boolean, nullable=False, default=False),
     sa.Index("ix_documents_text", "source", "text_hash"),
 )
@@ -45,14 +37,10 @@ passes = sa.Table(
     sa.Column("window", sa.Text, primary_key=True),
     sa.Column("pass_no", sa.Integer, primary_key=True),
     sa.Column("listed_at", sa.Float, nullable=False),
-    sa.Column(
-        "objects", sa.BigInteger, nullable=False, comment="objects in the listing"
-    ),
+    sa.Column("objects", sa.BigInteger, nullable=False, comment="objects in the listing"),
     sa.Column("listed", sa.BigInteger, nullable=False, comment="documents decided on"),
     sa.Column("unchanged", sa.BigInteger, nullable=False),
-    sa.Column(
-        "settled", sa.Boolean, nullable=False, comment="every change has its outcome"
-    ),
+    sa.Column("settled", sa.Boolean, nullable=False, comment="every change has its outcome"),
 )
 
 changes = sa.Table(
@@ -64,17 +52,13 @@ changes = sa.Table(
     sa.Column("pass_no", sa.Integer, nullable=False),
     sa.Column("doc_id", sa.Uuid(as_uuid=False), nullable=False),
     sa.Column("key", sa.Text, nullable=False),
-    sa.Column(
-        "kind", sa.Text, nullable=False, comment="inserted, updated, moved or deleted"
-    ),
+    sa.Column("kind", sa.Text, nullable=False, comment="inserted, updated, moved or deleted"),
     sa.Column("moved_from", sa.Text),
     sa.Column("sha256", sa.Text),
     sa.Column("size", sa.BigInteger),
     sa.Column("modified", sa.Float),
     sa.Column("outcome", sa.Text, comment="null until settled"),
-    sa.Column(
-        "deferred_by", sa.Text, comment="index whose budget made the document wait"
-    ),
+    sa.Column("deferred_by", sa.Text, comment="index whose budget made the document wait"),
     sa.Index("ix_changes_page", "source", "window", "pass_no"),
     sa.Index("ix_changes_doc", "doc_id"),
 )
@@ -115,9 +99,7 @@ dead_letters = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("sha256", sa.Text),
-    sa.Column(
-        "fingerprint", sa.Text, nullable=False, comment="of the step that refused it"
-    ),
+    sa.Column("fingerprint", sa.Text, nullable=False, comment="of the step that refused it"),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("first_at", sa.Float, nullable=False),
     sa.Column("last_at", sa.Float, nullable=False),
@@ -142,9 +124,7 @@ index_documents = sa.Table(
     sa.Column("claimed", sa.BigInteger, nullable=False, comment="newest change begun"),
     sa.Column("window", sa.Text, nullable=False),
     sa.Column("pass_no", sa.Integer, nullable=False),
-    sa.Column(
-        "chunks", sa.Integer, nullable=False, comment="0: known, nothing searchable"
-    ),
+    sa.Column("chunks", sa.Integer, nullable=False, comment="0: known, nothing searchable"),
     sa.Column("digest", sa.Text, nullable=False, comment="over point ids and payloads"),
     sa.Column("text_hash", sa.Text, comment="of the clean text applied; null: no text"),
     sa.Index("ix_index_documents_source", "index_name", "source"),
@@ -157,9 +137,7 @@ index_pages = sa.Table(
     sa.Column("source", sa.Text, primary_key=True),
     sa.Column("window", sa.Text, primary_key=True),
     sa.Column("finished", sa.Boolean, nullable=False),
-    sa.Column(
-        "figures", sa.JSON, nullable=False, comment="of the last run over this page"
-    ),
+    sa.Column("figures", sa.JSON, nullable=False, comment="of the last run over this page"),
 )
 
 memo = sa.Table(
@@ -180,9 +158,7 @@ ledger = sa.Table(
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("day", sa.Text, nullable=False, comment="UTC date of the reservation"),
     sa.Column("run_id", sa.Text, nullable=False),
-    sa.Column(
-        "purpose", sa.Text, nullable=False, comment="asset or command that asked"
-    ),
+    sa.Column("purpose", sa.Text, nullable=False, comment="asset or command that asked"),
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("reserved_microusd", sa.BigInteger, nullable=False),
     sa.Column("settled_microusd", sa.BigInteger, comment="null while in flight"),

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from rag_platform.storage.schema import ledger
 from rag_platform_tests.servers.openai_api import (
     KEY,
     OK,
+    Body,
     Fault,
     OpenAIServer,
     failing,
@@ -174,7 +176,7 @@ def test_requests_are_split_by_count_and_by_bytes(catalog: Catalog, server: Open
 def test_requests_of_a_batch_run_at_the_same_time(catalog: Catalog, server: OpenAIServer) -> None:
     arrived = threading.Barrier(4)
 
-    def wait_for_all(_: dict) -> None:
+    def wait_for_all(_: Body) -> None:
         arrived.wait(5)  # breaks unless four requests are there at once
 
     server.refuse = wait_for_all
@@ -204,7 +206,7 @@ def test_an_unknown_models_dimension_is_required(catalog: Catalog) -> None:
 def test_a_server_with_models_of_one_length_is_not_asked_again(
     catalog: Catalog, server: OpenAIServer
 ) -> None:
-    def matryoshka(body: dict) -> Fault | None:
+    def matryoshka(body: Body) -> Fault | None:
         message = "Model does not support matryoshka representation, changing output dimensions"
         return failing(400, message=message) if "dimensions" in body else None
 
@@ -220,7 +222,7 @@ def test_a_server_with_models_of_one_length_is_not_asked_again(
 
 
 def test_the_fingerprint_names_what_changes_a_vector(catalog: Catalog) -> None:
-    def fingerprint(url: str = "https://a.example/v1", **changed: object) -> str:
+    def fingerprint(url: str = "https://a.example/v1", **changed: Any) -> str:
         return embedder(catalog, url, **changed).fingerprint
 
     assert fingerprint() == fingerprint(key="sk-other", run_usd=0.5)

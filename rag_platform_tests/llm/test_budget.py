@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rag_platform.llm import budget as budget_module
 from rag_platform.llm.budget import Budget, BudgetExceeded
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import ledger
@@ -52,7 +52,7 @@ def reserve(budget: Budget, microusd: int, run_id: str = "run") -> int:
     return budget.reserve(run_id=run_id, purpose="test", model="m", microusd=microusd)
 
 
-def rows(catalog: Catalog) -> list[sa.Row]:
+def rows(catalog: Catalog) -> list[sa.Row[Any]]:
     with catalog.read() as connection:
         return list(connection.execute(sa.select(ledger).order_by(ledger.c.id)))
 
@@ -96,7 +96,7 @@ def test_a_refusal_says_what_is_left_and_writes_nothing(shared: Catalog) -> None
 
 
 def test_runs_share_the_day(shared: Catalog) -> None:
-    budget = Budget(shared, daily_usd="0.001", run_usd="0.0006")
+    budget = Budget(shared, daily_usd=0.001, run_usd=0.0006)
     reserve(budget, 600, run_id="a")
     with pytest.raises(BudgetExceeded):
         reserve(budget, 1, run_id="a")
@@ -110,9 +110,9 @@ def test_the_day_ends_at_midnight_utc_but_a_run_goes_on(
 ) -> None:
     budget = Budget(shared, daily_usd=0.001, run_usd=0.0015)
     before_midnight = 1_767_225_599.0  # 2025-12-31T23:59:59Z
-    monkeypatch.setattr(budget_module.time, "time", lambda: before_midnight)
+    monkeypatch.setattr(time, "time", lambda: before_midnight)
     first = reserve(budget, 1000)
-    monkeypatch.setattr(budget_module.time, "time", lambda: before_midnight + 1)
+    monkeypatch.setattr(time, "time", lambda: before_midnight + 1)
     with pytest.raises(BudgetExceeded, match=r"left today \$0\.001 of"):
         reserve(budget, 501)
     reserve(budget, 500)
@@ -297,6 +297,11 @@ def test_a_process_killed_while_it_holds_the_queue_blocks_nobody(
     assert process.exitcode == -signal.SIGKILL
     budget = Budget(shared, daily_usd=0.001, run_usd=0.001)
     done = threading.Event()
-    threading.Thread(target=lambda: (reserve(budget, 1000), done.set()), daemon=True).start()
+
+    def take() -> None:
+        reserve(budget, 1000)
+        done.set()
+
+    threading.Thread(target=take, daemon=True).start()
     assert done.wait(10)
     assert budget.spent() == 1000

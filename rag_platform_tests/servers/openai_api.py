@@ -94,7 +94,7 @@ def embeddings(body: Body, fault: str) -> Body:
     vectors = [vector_of(text, dimensions) for text in texts]
     if fault == "scaled":
         vectors = [[value * 7 for value in vector] for vector in vectors]
-    data = [
+    data: list[Body] = [
         {"object": "embedding", "index": number, "embedding": vector}
         for number, vector in enumerate(vectors)
     ]

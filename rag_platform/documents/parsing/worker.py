@@ -111,20 +111,18 @@ def die_with_parent(parent: int) -> None:
 
 def confine(limits: ParseLimits) -> None:
     """Memory above what the process has now, no core dumps, no file writing, no network."""
-    hard = address_space() + limits.parse_memory_mb * 1024 * 1024
-    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    if sys.platform == "linux":  # macOS refuses to limit the address space
+        hard = address_space() + limits.parse_memory_mb * 1024 * 1024
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     sys.addaudithook(refuse_forbidden)
 
 
 def address_space() -> int:
-    """Bytes of virtual memory in use; a fixed allowance where /proc is missing."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
-            return int(statm.read().split()[0]) * resource.getpagesize()
-    except FileNotFoundError:
-        return 1 << 30
+    """Bytes of virtual memory in use (Linux)."""
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[0]) * resource.getpagesize()
 
 
 def refuse_forbidden(event: str, _arguments: tuple[Any, ...]) -> None:

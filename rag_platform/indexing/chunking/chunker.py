@@ -161,7 +161,7 @@ class Chunker:
             return new
         far = max(document.word_after(int(totals[new - 1]) - self._overlap), previous + 1)
         for least in (Break.WORD,) if fixed else (Break.PROTECTED_LINE, Break.WORD):
-            for k in (np.flatnonzero(strengths[far:new] >= least) + far).tolist():
+            for k in ((strengths[far:new] >= least).nonzero()[0] + far).tolist():
                 if self._tokens(document, k, new) <= self._overlap:
                     return int(k)
         return new

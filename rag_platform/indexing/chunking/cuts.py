@@ -1,5 +1,6 @@
 """Where a document is cut: the choice among the breaks within reach, for each strategy."""
 
+import itertools
 from abc import ABC, abstractmethod
 from hashlib import blake2b
 
@@ -29,7 +30,7 @@ class Document:
 
     def word_after(self, total: int) -> int:
         """The first word whose running total is over `total`."""
-        return int(np.searchsorted(self.spans.totals, np.int32(total), side="right"))
+        return int(self.spans.totals.searchsorted(np.int32(total), side="right"))
 
 
 class Cutter(ABC):
@@ -62,11 +63,12 @@ class StrongestBreak(Cutter):
     def choose(self, document: Document, low: int, high: int) -> int:
         """The strongest break, ties by content."""
         strengths = document.strengths[low : high + 1]
-        equals = np.flatnonzero(strengths == strengths.max()) + low
+        equals = (strengths == strengths.max()).nonzero()[0] + low
         if len(equals) == 1:
             return int(equals[0])
         starts = document.spans.starts
-        return min(equals.tolist(), key=lambda k: _hash_at(document.text, int(starts[k])))
+        positions: list[int] = equals.tolist()
+        return min(positions, key=lambda k: _hash_at(document.text, int(starts[k])))
 
 
 class SubjectChange(Cutter):
@@ -88,7 +90,7 @@ class SubjectChange(Cutter):
         spans = document.spans
         sentences = [
             document.text[int(spans.starts[a]) : int(spans.ends[b - 1])]
-            for a, b in zip(edges, edges[1:], strict=False)
+            for a, b in itertools.pairwise(edges)
         ]
         vectors = self._embedder.embed_passages(sentences)
         before = np.zeros((len(breaks), vectors.shape[1]), np.float32)

@@ -1,24 +1,24 @@
 """What a clean document (Markdown or plain text) says about where it may be cut."""
 
-import itertools
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import IntEnum
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag_platform.encoders.tokenizer import Spans
 
+_QUOTES = "\u201d\u2019"  # closing
+_WIDE_STOPS, _WIDE_CLOSERS = "\u3002\uff01\uff1f\uff0e", "\u300d\u300f\uff09"
 _SENTENCE_END = re.compile(
-    r"""(?:[.!?…]["'”’)\]*_]{0,4}\s+|[。！？．][」』”’）]{0,4}\s*)(?=\S)"""
+    rf"""(?:[.!?\u2026]["'{_QUOTES})\]*_]{{0,4}}\s+"""
+    rf"|[{_WIDE_STOPS}][{_WIDE_CLOSERS}{_QUOTES}]{{0,4}}\s*)(?=\S)"
 )
 _LONGEST_TITLE = 200
 
 
-class Break(IntEnum):
+class Break:
     """How strong a cut before a word is; the strongest within reach wins.
 
     A heading of level n counts HEADING + 6 - n. INSIDE a run of letters or punctuation the tokens
@@ -44,13 +44,67 @@ class Heading:
     path: str
 
 
-@dataclass(slots=True)
 class _Lines:
-    """What the lines of a document are, by the offset of their first character."""
+    """What the lines of a document are; every offset is that of a line's first character."""
 
-    breaks: list[tuple[int, int]] = field(default_factory=list)  # (offset, strength)
-    protected: list[tuple[int, int]] = field(default_factory=list)  # [begin, end) of code, tables
-    headings: list[Heading] = field(default_factory=list)
+    def __init__(self, text: str) -> None:
+        self.offsets: list[int] = []
+        self.strengths: list[int] = []
+        self.protected: list[tuple[int, int]] = []  # [begin, end) of code blocks and tables
+        self.headings: list[Heading] = []
+        self._titles: list[tuple[int, str]] = []
+        self._read(text)
+
+    def _read(self, text: str) -> None:
+        fence, code, table, position = "", 0, -1, 0
+        blank, below_heading = True, False
+        for line in text.split("\n"):
+            begin, position = position, position + len(line) + 1
+            bare = line.strip()
+            if not bare:
+                blank = True
+                continue
+            first = bare[0]
+            begin += line.find(first)
+            self.offsets.append(begin)
+            strength = Break.PARAGRAPH if blank else Break.LINE
+            if table >= 0 and (blank or first != "|"):
+                self.protected.append((table, begin))
+                table = -1
+            level = 0
+            if fence:
+                strength = Break.PROTECTED_LINE
+                if bare.startswith(fence) and not bare.strip(first):
+                    self.protected.append((code, begin + len(bare)))
+                    fence = ""
+            elif table >= 0:
+                strength = Break.PROTECTED_LINE
+            elif first == "#":
+                level = self._heading(begin, bare)
+            elif first == "|":
+                table = begin + len(bare)
+            elif bare.startswith(("```", "~~~")):
+                fence, code = bare[: len(bare) - len(bare.lstrip(first))], begin + 1
+            if below_heading:
+                strength = Break.WORD  # a heading stays with what it heads
+            elif level:
+                strength = Break.HEADING + 6 - level
+            self.strengths.append(strength)
+            blank, below_heading = False, level > 0
+        if fence or table >= 0:
+            self.protected.append((code if fence else table, len(text)))
+
+    def _heading(self, begin: int, line: str) -> int:
+        """Take up a heading line; its level, 0 if it is none."""
+        level = len(line) - len(line.lstrip("#"))
+        if level > 6 or line[level : level + 1] not in ("", " ", "\t"):
+            return 0
+        title = line.strip("#").strip().partition(" {#")[0][:_LONGEST_TITLE]
+        self._titles = [upper for upper in self._titles if upper[0] < level]
+        self._titles.append((level, title))
+        path = " > ".join(title for _, title in self._titles if title)
+        self.headings.append(Heading(begin, level, path))
+        return level
 
 
 class Structure:
@@ -60,7 +114,7 @@ class Structure:
     """
 
     def __init__(self, text: str, spans: Spans) -> None:
-        lines = _read_lines(text)
+        lines = _Lines(text)
         self.headings = lines.headings
         self._heading_starts = [heading.start for heading in lines.headings]
         self.strengths = np.full(len(spans.starts), Break.WORD, np.int8)
@@ -69,12 +123,9 @@ class Structure:
         at = np.fromiter((end.end() for end in _SENTENCE_END.finditer(text)), np.int32)
         self._mark(spans, at, np.full(len(at), Break.SENTENCE, np.int8))
         for begin, end in lines.protected:
-            first, last = np.searchsorted(spans.starts, np.array([begin, end], np.int32))
-            np.minimum(
-                self.strengths[first:last], Break.WORD, out=self.strengths[first:last]
-            )
-        offsets, strengths = zip(*lines.breaks, strict=True) if lines.breaks else ((), ())
-        self._mark(spans, np.array(offsets, np.int32), np.array(strengths, np.int8))
+            first, last = spans.starts.searchsorted(np.array([begin, end], np.int32))
+            np.minimum(self.strengths[first:last], Break.WORD, out=self.strengths[first:last])
+        self._mark(spans, np.array(lines.offsets, np.int32), np.array(lines.strengths, np.int8))
 
     def path_at(self, offset: int) -> str:
         """The path of headings in force at a character of the text; empty before the first."""
@@ -85,70 +136,6 @@ class Structure:
         """Set the strength of the words that begin exactly at the offsets `at`."""
         if not len(spans.starts) or not len(at):
             return
-        words = np.minimum(np.searchsorted(spans.starts, at), len(spans.starts) - 1)
+        words = np.minimum(spans.starts.searchsorted(at), len(spans.starts) - 1)
         exact = spans.starts[words] == at
         self.strengths[words[exact]] = strengths[exact]
-
-
-def _read_lines(text: str) -> _Lines:
-    lines = _Lines()
-    titles: list[tuple[int, str]] = []
-    fence, previous, table = "", "", -1
-    blank = True
-    for begin, line in _lines_with_offsets(text):
-        if not line:
-            blank = True
-            continue
-        end = begin + len(line)
-        level = 0 if fence else _heading_level(line)
-        if table >= 0 and (blank or not line.startswith("|")):
-            lines.protected.append((table, begin))
-            table = -1
-        if fence or table >= 0:
-            strength = int(Break.PROTECTED_LINE)
-        elif _heading_level(previous):
-            strength = int(Break.WORD)  # a heading stays with what it heads
-        elif level:
-            strength = Break.HEADING + 6 - level
-        else:
-            strength = int(Break.PARAGRAPH if blank else Break.LINE)
-        lines.breaks.append((begin, strength))
-        if level:
-            titles = [title for title in titles if title[0] < level]
-            titles.append((level, _title(line)))
-            path = " > ".join(title for _, title in titles if title)
-            lines.headings.append(Heading(begin, level, path))
-        if fence:
-            lines.protected.append((begin, end))
-            fence = "" if line.startswith(fence) and not line.strip(fence[0]).strip() else fence
-            line = ""  # what follows a comment in code does not follow a heading
-        elif line.startswith(("```", "~~~")):
-            fence = line[: len(line) - len(line.lstrip(line[0]))]
-        elif line.startswith("|") and table < 0:
-            table = end
-        previous, blank = line[:8], False
-    if table >= 0:
-        lines.protected.append((table, len(text)))
-    return lines
-
-
-def _lines_with_offsets(text: str) -> Iterator[tuple[int, str]]:
-    """Each line without the whitespace around it, and where it begins."""
-    lines = text.split("\n")
-    starts = itertools.accumulate((len(line) + 1 for line in lines), initial=0)
-    for start, line in zip(starts, lines, strict=False):
-        bare = line.lstrip()
-        yield start + len(line) - len(bare), bare.rstrip()
-
-
-def _heading_level(line: str) -> int:
-    """1 to 6 for `# Title` to `###### Title`, else 0."""
-    if not line.startswith("#"):
-        return 0
-    level = len(line) - len(line.lstrip("#"))
-    return level if level <= 6 and line[level : level + 1] in ("", " ", "\t") else 0
-
-
-def _title(line: str) -> str:
-    title = line.strip("#").strip()
-    return title.partition(" {#")[0][:_LONGEST_TITLE]

@@ -251,6 +251,7 @@ step = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=10,
     deadline=None,

@@ -74,6 +74,7 @@ def _write_until_killed(root: Path, *, first_group: int, seconds: float) -> tupl
     return kept, last
 
 
+@pytest.mark.slow
 def test_what_returned_before_a_kill_is_there_after_it(store):
     expected: set[str] = set()
     first_group = 0

@@ -1,0 +1,348 @@
+"""The chain of one source: raw, parsed and clean documents, then a branch per index version."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import dagster as dg
+
+from rag_platform.defs.documents import checks, metadata
+from rag_platform.errors import PlatformError
+from rag_platform.platform import Platform
+from rag_platform.resources.platform import PlatformResource
+from rag_platform.settings import Settings, SourceSettings
+
+OWNERS = ["team:data-platform"]
+# How many windows one run of a backfill takes.
+WINDOWS_PER_RUN = {"daily": 7, "hourly": 24}
+NETWORK_RETRIES = dg.RetryPolicy(
+    max_retries=2, delay=20, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+
+# Downstream stages follow their inputs in the newest window when the gates have passed. A missing
+# partition is no reason to run: filling a new index is a backfill that somebody plans and pays.
+FOLLOW = (
+    dg.AutomationCondition.in_latest_time_window()
+    & dg.AutomationCondition.any_deps_updated().since_last_handled()
+    & ~dg.AutomationCondition.any_deps_missing()
+    & ~dg.AutomationCondition.any_deps_in_progress()
+    & ~dg.AutomationCondition.in_progress()
+    & dg.AutomationCondition.all_deps_blocking_checks_passed()
+)
+
+
+class RawDocsConfig(dg.Config):
+    """How to ask the source."""
+
+    refresh: bool = False
+    allow_deletions: bool = False
+
+
+class ParsedDocsConfig(dg.Config):
+    """What to parse."""
+
+    retry_dead_letters: bool = False
+
+
+def partitions(source: SourceSettings) -> dg.TimeWindowPartitionsDefinition:
+    """The windows of a source, the running one included."""
+    start = source.start
+    if source.cadence == "daily":
+        return dg.DailyPartitionsDefinition(start_date=start.strftime("%Y-%m-%d"), end_offset=1)
+    return dg.HourlyPartitionsDefinition(start_date=start.strftime("%Y-%m-%d-%H:%M"), end_offset=1)
+
+
+def chain(name: str, settings: Settings) -> list[dg.AssetsDefinition]:
+    """All assets of a source."""
+    source = settings.sources[name]
+    assets = [_raw(name, source), _parsed(name, source), _clean(name, source)]
+    for index in settings.indexes:
+        assets += [
+            _chunks(name, source, index),
+            _embeddings(name, source, index, settings),
+            _vector_index(name, source, index),
+        ]
+    return assets
+
+
+def _raw(name: str, source: SourceSettings) -> dg.AssetsDefinition:
+    retries = None if source.url.startswith("file:") else NETWORK_RETRIES
+    kinds = {"python", "parquet"} | (set() if source.url.startswith("file:") else {"s3"})
+
+    @dg.asset(
+        **_common(name, "raw_docs", source, kinds=kinds, code_version="1"),
+        retry_policy=retries,
+        check_specs=[checks.LISTING.spec(name)],
+        description=(
+            f"What {source.url} has, asked window by window: which documents came, changed, moved "
+            "or went, and their bytes. A page that a later one follows is replayed as recorded."
+        ),
+    )
+    def raw_docs(
+        context: dg.AssetExecutionContext, config: RawDocsConfig, platform: PlatformResource
+    ) -> Iterator[Any]:
+        stage = platform.parts.raw(name)
+        for window in context.partition_keys:
+            try:
+                with _one_line():
+                    result = stage.run(
+                        window, refresh=config.refresh, allow_deletions=config.allow_deletions
+                    )
+            except dg.Failure as failure:
+                yield checks.LISTING.result(name, failure.description)
+                raise
+            context.add_asset_metadata(
+                {
+                    "objects in source": result.objects,
+                    "documents decided on": result.listed,
+                    "waiting for their window": result.waiting,
+                    "asked": "replayed as recorded" if result.pass_no is None else "the source",
+                    "changes": metadata.bars(result.changes, "change"),
+                },
+                partition_key=window,
+            )
+        yield checks.LISTING.result(name, None)
+        yield dg.MaterializeResult()
+
+    return raw_docs
+
+
+def _parsed(name: str, source: SourceSettings) -> dg.AssetsDefinition:
+    @dg.asset(
+        **_common(name, "parsed_docs", source, deps=["raw_docs"], kinds={"python", "parquet"}),
+        code_version="1",
+        description=(
+            "The text of every document of the page as Markdown, with title and pages, or the "
+            "reason why there is none. Parsed in killable processes under limits."
+        ),
+    )
+    def parsed_docs(
+        context: dg.AssetExecutionContext, config: ParsedDocsConfig, platform: PlatformResource
+    ) -> dg.MaterializeResult[None]:
+        stage = platform.parts.parsed(name)
+        for window in context.partition_keys:
+            with _one_line():
+                result = stage.run(window, retry=config.retry_dead_letters)
+            context.add_asset_metadata(metadata.figures(asdict(result)), partition_key=window)
+        return dg.MaterializeResult()
+
+    return parsed_docs
+
+
+def _clean(name: str, source: SourceSettings) -> dg.AssetsDefinition:
+    gates = (checks.OUTCOMES, checks.DEAD_LETTERS, checks.SCHEMA)
+
+    @dg.asset(
+        **_common(name, "clean_docs", source, deps=["parsed_docs"], kinds={"python", "parquet"}),
+        code_version="1",
+        check_specs=[gate.spec(name) for gate in gates],
+        description=(
+            "Clean text that may be indexed, and for every document of the page exactly one "
+            "outcome. What has no text stands in the dead letters with its reason."
+        ),
+    )
+    def clean_docs(
+        context: dg.AssetExecutionContext, platform: PlatformResource
+    ) -> dg.MaterializeResult[None]:
+        parts = platform.parts
+        stage = parts.clean(name)
+        for window in context.partition_keys:
+            with _one_line():
+                result = stage.run(window)
+            context.add_asset_metadata(
+                metadata.figures(asdict(result)) | _page_metadata(parts, name, window),
+                partition_key=window,
+            )
+        windows = context.partition_keys
+        return dg.MaterializeResult(
+            check_results=[
+                checks.outcomes_sum(parts, name, windows),
+                checks.dead_letters_in_bounds(parts, name, windows, source.max_dead_letter_share),
+                checks.clean_schema_holds(parts, name, windows),
+            ]
+        )
+
+    return clean_docs
+
+
+def _chunks(name: str, source: SourceSettings, index: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        **_common(name, "chunks", source, index=index, deps=["clean_docs"], kinds={"parquet"}),
+        code_version="1",
+        check_specs=[checks.CHUNK_SIZES.spec(name, index)],
+        description=f"The passages of the page's documents, cut as index {index} says.",
+    )
+    def chunks(
+        context: dg.AssetExecutionContext, platform: PlatformResource
+    ) -> dg.MaterializeResult[None]:
+        parts = platform.parts
+        stage = parts.chunks(name, index)
+        for window in context.partition_keys:
+            with _one_line():
+                result = stage.run(window)
+            sizes = {f"{size} to {size + 49} tokens": n for size, n in sorted(result.sizes.items())}
+            context.add_asset_metadata(
+                {
+                    "documents": result.documents,
+                    "chunks": result.chunks,
+                    "tokens": result.tokens,
+                    "reused passes": result.reused_passes,
+                    "sizes": metadata.bars(sizes, "size"),
+                    "sample": _sample(parts, name, index, window),
+                },
+                partition_key=window,
+            )
+        return dg.MaterializeResult(
+            check_results=[checks.chunk_sizes_hold(parts, name, index, context.partition_keys)]
+        )
+
+    return chunks
+
+
+def _embeddings(
+    name: str, source: SourceSettings, index: str, settings: Settings
+) -> dg.AssetsDefinition:
+    is_local = settings.indexes[index].embedder.model == "wordllama"
+
+    @dg.asset(
+        **_common(
+            name,
+            "embeddings",
+            source,
+            index=index,
+            deps=["chunks"],
+            kinds={"numpy"} if is_local else {"openai"},
+        ),
+        code_version="1",
+        retry_policy=None if is_local else NETWORK_RETRIES,
+        pool=None if is_local else "llm_api",
+        check_specs=[checks.EMBEDDINGS.spec(name, index), checks.DEFERRED.spec(name, index)],
+        description=(
+            "A vector for every passage. A text is paid for once per embedder, whatever document, "
+            "page or index version it stands in; every batch is kept before the next is sent."
+        ),
+    )
+    def embeddings(
+        context: dg.AssetExecutionContext, platform: PlatformResource
+    ) -> dg.MaterializeResult[None]:
+        parts = platform.parts
+        stage = parts.embeddings(name, index)
+        for window in context.partition_keys:
+            with _one_line():
+                result = stage.run(window)
+            cost = parts.cost_microusd(index, result.embedded_tokens)
+            context.add_asset_metadata(
+                metadata.figures(asdict(result)) | {"estimated cost in USD": cost / 1_000_000},
+                partition_key=window,
+            )
+        return dg.MaterializeResult(
+            check_results=[
+                checks.embeddings_are_valid(parts, name, index, context.partition_keys),
+                checks.nothing_deferred(parts, name, index, context.partition_keys),
+            ]
+        )
+
+    return embeddings
+
+
+def _vector_index(name: str, source: SourceSettings, index: str) -> dg.AssetsDefinition:
+    @dg.asset(
+        **_common(name, "vector_index", source, index=index, deps=["embeddings"], kinds={"qdrant"}),
+        code_version="1",
+        pool="vector_store",
+        check_specs=[checks.AGREES.spec(name, index)],
+        description=(
+            f"The collection {index}, brought to what the page says by difference: new points "
+            "are added, unchanged ones left alone, stale ones removed, last."
+        ),
+    )
+    def vector_index(
+        context: dg.AssetExecutionContext, platform: PlatformResource
+    ) -> dg.MaterializeResult[None]:
+        parts = platform.parts
+        stage = parts.vector_index(name, index)
+        results = []
+        for window in context.partition_keys:
+            with _one_line():
+                result = stage.run(window)
+            results.append(result)
+            figures = asdict(result)
+            done = {
+                what: figures.pop(what) for what in ("inserted", "updated", "skipped", "deleted")
+            }
+            context.add_asset_metadata(
+                metadata.figures(figures) | {"points": metadata.bars(done, "point")},
+                partition_key=window,
+            )
+        return dg.MaterializeResult(check_results=[checks.index_agrees(name, index, results)])
+
+    return vector_index
+
+
+def _common(
+    name: str,
+    stage: str,
+    source: SourceSettings,
+    *,
+    kinds: set[str],
+    index: str | None = None,
+    deps: Sequence[str] = (),
+    **more: Any,
+) -> dict[str, Any]:
+    """What every asset of a chain shares."""
+    above = {"chunks": None, "embeddings": index, "vector_index": index}.get(stage)
+    return {
+        "key": asset_key(name, stage, index),
+        "deps": [asset_key(name, dep, above) for dep in deps],
+        "partitions_def": partitions(source),
+        "backfill_policy": dg.BackfillPolicy.multi_run(WINDOWS_PER_RUN[source.cadence]),
+        "automation_condition": FOLLOW if deps else None,
+        "group_name": name,
+        "owners": OWNERS,
+        "kinds": kinds,
+        **more,
+    }
+
+
+def asset_key(source: str, stage: str, index: str | None = None) -> dg.AssetKey:
+    """[source, stage], or [source, index, stage] for the stages of an index version."""
+    return dg.AssetKey([source, index, stage] if index else [source, stage])
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Our own errors say what, where and what to do: they fail the step as they are."""
+    try:
+        yield
+    except PlatformError as error:
+        transient = getattr(error, "transient", False)
+        raise dg.Failure(description=str(error), allow_retries=transient) from error
+
+
+def _page_metadata(parts: Platform, name: str, window: str) -> dict[str, Any]:
+    from rag_platform.documents.dead_letters import letters
+    from rag_platform.documents.report import report
+
+    page = report(parts.catalog, name, window)
+    if page is None:
+        return {}
+    dead = letters(parts.catalog, source=name, window=window)
+    found: dict[str, Any] = {
+        "outcomes": metadata.bars(page.outcomes, "outcome"),
+        "documents": page.standing,
+        "dead letters": len(dead),
+    }
+    if dead:
+        rows = [[d.key, d.stage, d.reason, d.detail, d.attempts] for d in dead[:20]]
+        header = ["document", "stage", "reason", "detail", "attempts"]
+        found["dead letter list"] = metadata.table(header, rows)
+    return found
+
+
+def _sample(parts: Platform, name: str, index: str, window: str) -> Any:
+    rows = parts.chunks(name, index).sample(window, 5)
+    return metadata.table(
+        ["document", "heading", "page", "tokens", "text"],
+        [[r["key"], r["heading"], r["page"], r["tokens"], r["text"]] for r in rows],
+    )

@@ -1,0 +1,110 @@
+"""What a page came to: the outcomes of its newest pass, its dead letters, its documents."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from rag_platform.documents.settlement import OUTCOMES
+from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.schema import changes, dead_letters, documents, passes
+
+
+@dataclass(frozen=True, slots=True)
+class PageReport:
+    """The newest pass of a page, and what of the whole page is dead.
+
+    `outcomes` sum to `listed` when every document has exactly one. `undecided` counts changes
+    without an outcome over the whole page. `standing` counts the page's documents that no newer
+    change has superseded, `dead` those of them without a text.
+    """
+
+    source: str
+    window: str
+    objects: int
+    listed: int
+    outcomes: dict[str, int]
+    undecided: int
+    standing: int
+    dead: int
+
+    @property
+    def sums(self) -> bool:
+        """Whether every listed document has exactly one outcome."""
+        return self.undecided == 0 and sum(self.outcomes.values()) == self.listed
+
+
+def report(catalog: Catalog, source: str, window: str) -> PageReport | None:
+    """The report of a page; None for one that was never written."""
+    with catalog.read() as connection:
+        last = connection.execute(
+            sa.select(passes)
+            .where(passes.c.source == source, passes.c.window == window)
+            .order_by(passes.c.pass_no.desc())
+            .limit(1)
+        ).first()
+        if last is None:
+            return None
+        of_page = sa.and_(changes.c.source == source, changes.c.window == window)
+        return PageReport(
+            source=source,
+            window=window,
+            objects=last.objects,
+            listed=last.listed,
+            outcomes=_outcomes(connection, last, of_page),
+            undecided=_count(connection, changes, of_page, changes.c.outcome.is_(None)),
+            standing=_count(
+                connection,
+                documents,
+                documents.c.source == source,
+                documents.c.window == window,
+                ~documents.c.gone,
+            ),
+            dead=_count(
+                connection,
+                dead_letters,
+                dead_letters.c.source == source,
+                dead_letters.c.window == window,
+            ),
+        )
+
+
+def _outcomes(
+    connection: sa.Connection, last: Any, of_page: sa.ColumnElement[bool]
+) -> dict[str, int]:
+    """The counts of the pass by outcome; a document that waits for money is deferred."""
+    outcome = sa.case(
+        (changes.c.deferred_by.is_not(None), "deferred"), else_=changes.c.outcome
+    ).label("outcome")
+    rows = connection.execute(
+        sa.select(outcome, sa.func.count().label("n"))
+        .where(of_page, changes.c.pass_no == last.pass_no, changes.c.outcome != "departed")
+        .group_by(outcome)
+    )
+    counts = {row.outcome: row.n for row in rows}
+    counts["unchanged"] = counts.get("unchanged", 0) + last.unchanged
+    return {name: counts[name] for name in OUTCOMES if counts.get(name)}
+
+
+def _count(connection: sa.Connection, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:
+    return connection.scalar(sa.select(sa.func.count()).select_from(table).where(*conditions)) or 0
+
+
+def too_many_dead(page: PageReport, max_share: float) -> str | None:
+    """Why the share of dead letters is out of bounds, or None.
+
+    Measured against all that was listed; and against the page's own documents once there are
+    enough of them to tell a broken parser from a broken document.
+    """
+    shares = {"listed documents": (page.dead, page.listed)}
+    if page.dead >= _ENOUGH:
+        shares["documents of this page"] = (page.dead, page.standing)
+    for what, (dead, total) in shares.items():
+        if dead > max_share * max(total, 1):
+            return (
+                f"{dead:,} of {total:,} {what} are dead letters, over the share of {max_share:.0%}"
+            )
+    return None
+
+
+_ENOUGH = 5
