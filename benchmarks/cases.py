@@ -115,7 +115,6 @@ def _obey(order: Order) -> dict[str, object]:
         except Exception as error:  # whatever a contestant raises is its answer
             failed = f"{type(error).__name__}: {error}".splitlines()[0][:120]
     hits, lost = _search_all(entrant)
-    entrant.close()
     return {"embedded": embedder.texts, "hits": hits, "failed": failed or lost}
 
 

@@ -122,9 +122,6 @@ class Contestant(ABC):
     def vectors(self) -> Path:
         """The file or folder that holds the vectors, apart from the bookkeeping."""
 
-    def close(self) -> None:
-        """Let go of the state, so that another process may open it."""
-
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
     """Installed versions by distribution name."""
@@ -164,7 +161,6 @@ def run(contestant: type[Contestant]) -> None:
     memory = peak_rss_mb()
 
     size = entrant.size()
-    entrant.close()
     report = {
         "seconds": round(seconds, 3),
         "cpu_seconds": round(cpu_seconds, 3),

@@ -3,8 +3,8 @@
     python benchmarks/run.py --data DIR [--corpora otel,tldr] [--rounds 3]
 
 DIR holds `docs_opentelemetry` and `docs_tldr`. Within a round the contestants take turns phase by
-phase on the same folder, in an order that rotates from round to round. Writes the medians and every
-single measurement to `benchmarks/results/<date>.json` and a table to `benchmarks/results/<date>.md`.
+phase on the same folder, in an order that rotates from round to round. Writes the medians and all
+single figures to `benchmarks/results/<date>.json` and a table to `benchmarks/results/<date>.md`.
 Contestants live in an environment of their own: `--peers-python` and `--ours-python` name the
 interpreters, by default the one that runs this.
 """

@@ -52,6 +52,7 @@ class CountedEmbedder(VectorSchemaProvider):
         return ("wordllama", self._embedder.dimensions)
 
 
+FOLDER = coco.ContextKey[Path]("folder")
 DATABASE = coco.ContextKey[lance_target.LanceAsyncConnection]("database")
 EMBEDDER = coco.ContextKey[CountedEmbedder]("embedder", detect_change=True)
 SPLITTER = RecursiveSplitter()
@@ -98,13 +99,13 @@ async def store_file(
 
 
 @coco.fn
-async def store_folder(folder: Path, recipe: Recipe) -> None:
+async def store_folder(recipe: Recipe) -> None:
     """Declare the passages of all files."""
     table = await lance_target.mount_table_target(
         DATABASE, TABLE, await lance_target.TableSchema.from_class(Passage, primary_key=["id"])
     )
     files = localfs.walk_dir(
-        folder,
+        FOLDER,
         recursive=True,
         path_matcher=PatternFilePathMatcher(included_patterns=[f"**/{PATTERN}"]),
     )
@@ -126,12 +127,12 @@ class CocoIndex(Contestant):
         environment = coco.Environment(coco.Settings.from_env(db_path=self.state / "cocoindex.db"))
         connecting = lance_target.connect_async(str(self.vectors))
         connection = asyncio.run_coroutine_threadsafe(connecting, environment.event_loop).result()
+        environment.context_provider.provide(FOLDER, folder)
         environment.context_provider.provide(DATABASE, connection)
         environment.context_provider.provide(EMBEDDER, CountedEmbedder(self.embedder))
         app = coco.App(
             coco.AppConfig(name="benchmark", environment=environment),
             store_folder,
-            folder=folder,
             recipe=self.recipe,
         )
         app.update_blocking()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 os.environ["ANONYMIZED_TELEMETRY"] = "False"  # read by chromadb when it is imported
 
-from contestant import EMBED_BATCH, PATTERN, Contestant, Embedder, Hit, Recipe, Size, run
+from contestant import EMBED_BATCH, PATTERN, Contestant, Embedder, Hit, Size, run
 from langchain_chroma import Chroma
 from langchain_classic.indexes import SQLRecordManager
 from langchain_core.documents import Document

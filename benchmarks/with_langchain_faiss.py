@@ -4,10 +4,7 @@ Faster than Chroma, and less safe: the flat index lives in memory and is written
 so a process killed before that leaves a record manager which knows chunks that no index holds.
 """
 
-import warnings
 from pathlib import Path
-
-warnings.filterwarnings("ignore", message=".*langchain-community.*", category=DeprecationWarning)
 
 import faiss
 from contestant import Hit, Size, run

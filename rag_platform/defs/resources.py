@@ -5,7 +5,7 @@ import os
 import dagster as dg
 
 from rag_platform.resources.platform import PlatformResource
-from rag_platform.settings import Settings, load
+from rag_platform.settings import Settings
 
 
 def platform_resource(settings: Settings) -> PlatformResource:
@@ -37,9 +37,3 @@ def platform_resource(settings: Settings) -> PlatformResource:
 def _secret(name: str) -> str | None:
     """A reference that Dagster resolves in the run, so that no value enters the definitions."""
     return dg.EnvVar(name) if os.environ.get(name) else None
-
-
-@dg.definitions
-def resources() -> dg.Definitions:
-    """What assets, schedules and sensors ask for."""
-    return dg.Definitions(resources={"platform": platform_resource(load())})

@@ -14,6 +14,7 @@ import importlib.util
 import itertools
 import json
 import re
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,7 +186,7 @@ class ReferenceTokenizer:
 
     def _encode_part(self, part: str) -> bytes:
         tokens = self._model.tokenize(part.replace(" ", _SPACE))
-        return np.array([token.id for token in tokens], np.int32).tobytes()
+        return array("i", [token.id for token in tokens]).tobytes()
 
     def _fine(self, words: list[str], longest: int) -> tuple[list[str], Ints, NDArray[np.bool_]]:
         """`words` with those of over `longest` tokens in parts: texts, counts, inside a run."""

@@ -99,13 +99,50 @@ class Chunks:
                     figures.documents += 1
                     yield from self._chunk(row, times[row["seq"]], figures)
 
+    def parts(self, window: str) -> Iterator[PartKey]:
+        """The chunk parts of a window that have been written."""
+        with self._catalog.read() as connection:
+            numbers = passes_of(connection, self.source, window)
+        for pass_no in numbers:
+            part = self.part(window, pass_no)
+            if part is not None and self._pages.version(part) is not None:
+                yield part
+
+    def sample(self, window: str, size: int) -> list[dict[str, Any]]:
+        """The first chunks of a window, as rows of its parts."""
+        for part in self.parts(window):
+            for batch in self._pages.read(part, rows=size):
+                return batch.to_pylist()[:size]
+        return []
+
+    def size_problems(self, windows: Sequence[str], *, max_tokens: int) -> list[str]:
+        """What is wrong with the chunks of some windows; empty when they fit the recipe."""
+        import pyarrow.compute as pc
+
+        problems = []
+        columns = ["text", "tokens", "start", "end"]
+        for window in windows:
+            for part in self.parts(window):
+                for batch in self._pages.read(part, columns=columns):
+                    length = pc.subtract(batch["end"], batch["start"])
+                    wrong = {
+                        f"larger than {max_tokens} tokens": pc.greater(batch["tokens"], max_tokens),
+                        "empty": pc.equal(pc.utf8_trim_whitespace(batch["text"]), ""),
+                        "off their place": pc.not_equal(length, pc.utf8_length(batch["text"])),
+                    }
+                    for what, mask in wrong.items():
+                        if count := pc.sum(mask).as_py():
+                            problems.append(f"{window}: {count} chunks {what}")
+        return problems
+
     def _standing(self, window: str, pass_no: int, numbers: list[int]) -> dict[int, float]:
         """The modification times of those changes that still stand, by change."""
         statement = standing(self.source, window, pass_no).where(changes.c.seq.in_(numbers))
         with self._catalog.read() as connection:
             return {row.seq: row.modified for row in connection.execute(statement)}
 
-    def _chunk(self, row: dict[str, Any], modified: float, figures: ChunkFigures) -> "Any":
+    def _chunk(self, row: dict[str, Any], modified: float, figures: ChunkFigures
+    ) -> Iterator[dict[str, Any]]:
         occurrences: Counter[str] = Counter()
         for chunk in self.index.chunker.chunk(row["text"], tuple(row["page_starts"])):
             text_hash = hashlib.sha256(chunk.text.encode()).hexdigest()[:32]

@@ -44,7 +44,7 @@ def test_a_text_without_terms_is_empty(text: str) -> None:
         ("getuserbyid", "call getUserById()"),
         ("1.2.3", "v1.2.3 is out"),
         ("東京", "東京都に住んでいます"),
-        ("启动收集器", "如何启动收集器？"),
+        ("启动收集器", "如何启动收集器\uff1f"),
         ("茶", "茶"),
         ("Straße", "in der straße"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -26,7 +26,7 @@ FILE = wordllama_folder() / "tokenizers" / "l2_supercat_tokenizer_config.json"
 WORDS = st.sampled_from(
     ["the", " the", "  ", "\n", "\t", "\r\n", "<s>", "</s>", "<unk>", "<", "s>", "▁", "▁a", "e.g.",
      "https://a.b/c?d=1", "中文", "。", "ですか", "naïve", "e\u0301", "\u00a0", "\u2009;", "\u3000",
-     "Привет", "مرحبا", "नमस्ते", "👩‍👩‍👧", "\x00", "\x1c", "1234", "0x1F", "####", "|---|", "аб", "ﷺ"]
+     "Привет", "مرحبا", "नमस्ते", "👩‍👩‍👧", "\x00", "\x1c", "1234", "0x1F", "####", "|---|", "\ufdfa"]
 )  # fmt: skip
 TEXTS = st.one_of(st.text(max_size=60), st.lists(WORDS, max_size=20).map("".join))
 
@@ -110,17 +110,13 @@ def test_spans_are_the_words_and_sum_to_the_tokens(text: str, longest: int) -> N
 def test_a_cut_between_words_keeps_the_tokens(text: str) -> None:
     """The tokens of a stretch of words are those of its first word and the totals between."""
     spans = reference_tokenizer().spans(text, longest=8)
+    assume(len(spans.starts) and not spans.inside.any())
     starts, ends, totals = spans.starts.tolist(), spans.ends.tolist(), spans.totals.tolist()
-    whole = [k for k in range(len(starts)) if not spans.inside[k]]
-    for first in whole[:: max(1, len(whole) // 4)]:
-        for last in (k - 1 for k in [*whole, len(starts)][:: max(1, len(whole) // 4)]):
-            if last < first or (last == first and len(whole) != len(starts)):
-                continue
-            alone = len(real_ids(text[starts[first] : ends[first]]))
-            if spans.inside.any():
-                continue
-            expected = len(real_ids(text[starts[first] : ends[last]]))
-            assert alone + totals[last] - totals[first] == expected
+    middle = len(starts) // 2
+    for first, last in [(0, middle), (middle, len(starts) - 1), (middle // 2, middle)]:
+        alone = len(real_ids(text[starts[first] : ends[first]]))
+        expected = len(real_ids(text[starts[first] : ends[last]]))
+        assert alone + totals[last] - totals[first] == expected
 
 
 def test_a_long_word_is_given_in_parts() -> None:

@@ -13,7 +13,7 @@ TEXTS = [
     "How do I start the collector?",
     "word",
     "Ein Satz über Straßen.",
-    "收集器如何启动？",
+    "收集器如何启动\uff1f",
     "def f(x):\n    return x + 1\n",
     "</s> a literal marker <unk>",
     "long text, of many more tokens than are pooled at once. " * 400,

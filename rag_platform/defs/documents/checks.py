@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from rag_platform.indexing.vector_index import ApplyFigures
 from rag_platform.platform import Platform
+
+if TYPE_CHECKING:
+    from rag_platform.indexing.vector_index import ApplyFigures
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ def nothing_deferred(
     return DEFERRED.result(source, problem, index=index, metadata={"chunks waiting": count})
 
 
-def index_agrees(source: str, index: str, results: Sequence[ApplyFigures]) -> dg.AssetCheckResult:
+def index_agrees(source: str, index: str, results: "Sequence[ApplyFigures]") -> dg.AssetCheckResult:
     """The collection's size and a read-back of what was written."""
     last = results[-1]
     differing = sum(result.disagreeing for result in results)

@@ -119,7 +119,7 @@ def _parsed(name: str, source: SourceSettings) -> dg.AssetsDefinition:
     )
     def parsed_docs(
         context: dg.AssetExecutionContext, config: ParsedDocsConfig, platform: PlatformResource
-    ) -> dg.MaterializeResult[None]:
+    ) -> dg.MaterializeResult:
         stage = platform.parts.parsed(name)
         for window in context.partition_keys:
             with _one_line():
@@ -144,7 +144,7 @@ def _clean(name: str, source: SourceSettings) -> dg.AssetsDefinition:
     )
     def clean_docs(
         context: dg.AssetExecutionContext, platform: PlatformResource
-    ) -> dg.MaterializeResult[None]:
+    ) -> dg.MaterializeResult:
         parts = platform.parts
         stage = parts.clean(name)
         for window in context.partition_keys:
@@ -175,7 +175,7 @@ def _chunks(name: str, source: SourceSettings, index: str) -> dg.AssetsDefinitio
     )
     def chunks(
         context: dg.AssetExecutionContext, platform: PlatformResource
-    ) -> dg.MaterializeResult[None]:
+    ) -> dg.MaterializeResult:
         parts = platform.parts
         stage = parts.chunks(name, index)
         for window in context.partition_keys:
@@ -225,7 +225,7 @@ def _embeddings(
     )
     def embeddings(
         context: dg.AssetExecutionContext, platform: PlatformResource
-    ) -> dg.MaterializeResult[None]:
+    ) -> dg.MaterializeResult:
         parts = platform.parts
         stage = parts.embeddings(name, index)
         for window in context.partition_keys:
@@ -259,7 +259,7 @@ def _vector_index(name: str, source: SourceSettings, index: str) -> dg.AssetsDef
     )
     def vector_index(
         context: dg.AssetExecutionContext, platform: PlatformResource
-    ) -> dg.MaterializeResult[None]:
+    ) -> dg.MaterializeResult:
         parts = platform.parts
         stage = parts.vector_index(name, index)
         results = []

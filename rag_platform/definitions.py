@@ -1,0 +1,29 @@
+"""The code location: what Dagster loads.
+
+Pipelines are named one by one, not discovered: discovery by Dagster's component registry imports
+every integration that is installed, which takes longer than all of this.
+"""
+
+import warnings
+
+import dagster as dg
+
+from rag_platform.defs.documents.definitions import documents
+from rag_platform.defs.operations.definitions import operations
+from rag_platform.defs.resources import platform_resource
+from rag_platform.settings import load
+
+# Backfill policies are in beta in 1.13; nothing else takes a range of windows in one run.
+warnings.filterwarnings("ignore", category=dg.BetaWarning, message=".*backfill_policy.*")
+
+_settings = load()
+
+defs = dg.Definitions.merge(
+    documents(_settings),
+    operations(_settings),
+    dg.Definitions(
+        resources={"platform": platform_resource(_settings)},
+        # Steps are short and share loaded models: a process each would cost more than the step.
+        executor=dg.in_process_executor,
+    ),
+)
