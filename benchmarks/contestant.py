@@ -80,7 +80,8 @@ class Embedder:
 
     def embed_query(self, query: str) -> NDArray[np.float32]:
         """The unit vector of a question, float32 (dimensions,); not counted."""
-        return self._embed([query])[0]
+        vector: NDArray[np.float32] = self._embed([query])[0]
+        return vector
 
     def before_call(self, texts: int) -> None:
         """Where a subclass makes trouble."""
@@ -89,8 +90,9 @@ class Embedder:
         vectors: NDArray[np.float32] = self._model.embed(texts, norm=True, batch_size=EMBED_BATCH)
         if self.dimensions == vectors.shape[1]:
             return vectors
-        cut = vectors[:, : self.dimensions]
-        return cut / np.linalg.norm(cut, axis=1, keepdims=True)
+        vectors = vectors[:, : self.dimensions]
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
 
 
 class Contestant(ABC):

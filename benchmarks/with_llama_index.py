@@ -99,7 +99,7 @@ def documents_of(folder: Path) -> list[Document]:
     reader = SimpleDirectoryReader(
         str(folder), recursive=True, required_exts=[".md"], filename_as_id=True
     )
-    documents = reader.load_data()
+    documents: list[Document] = reader.load_data()
     for document in documents:
         path = Path(document.metadata["file_path"])
         document.metadata["source"] = path.relative_to(folder).as_posix()

@@ -130,7 +130,9 @@ class SourceSettings(Section):
         default=("**",), min_length=1, description="Globs below `url` of the documents to take."
     )
     exclude: tuple[Text, ...] = Field(
-        default=(), description="Globs below `url` of the documents to leave, `include` or not."
+        default=(".*",),
+        description="Globs below `url`, as in .gitignore, of the documents to leave, `include` or "
+        "not; by default hidden files and folders."
     )
     max_deletion_share: Share = Field(
         default=0.5,
@@ -138,7 +140,7 @@ class SourceSettings(Section):
         "and deletes nothing.",
     )
     max_dead_letter_share: Share = Field(
-        default=0.1,
+        default=0.2,
         description="A page with more than this share of dead letters fails its check.",
     )
     schedule: Cron | None = Field(

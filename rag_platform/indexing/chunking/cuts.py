@@ -23,6 +23,7 @@ class Document:
         self.spans = spans
         self.structure = Structure(text, spans)
         self.strengths = self.structure.strengths
+        self.likeness: NDArray[np.float32] = np.empty(0, np.float32)  # set by SubjectChange
 
     def tokens_between(self, first: int, last: int) -> int:
         """Tokens after the end of word `first` up to the end of word `last`."""
@@ -77,11 +78,10 @@ class SubjectChange(Cutter):
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
         self._otherwise = StrongestBreak()
-        self._likeness: NDArray[np.float32] = np.empty(0, np.float32)
 
     def prepare(self, document: Document) -> None:
         """Compare the sentences on both sides of every break; 2 means no break."""
-        self._likeness = np.full(len(document.strengths), 2.0, np.float32)
+        document.likeness = np.full(len(document.strengths), 2.0, np.float32)
         breaks = np.flatnonzero(document.strengths >= Break.SENTENCE)
         breaks = breaks[breaks > 0]
         if not len(breaks):
@@ -100,11 +100,11 @@ class SubjectChange(Cutter):
             before[distance:] += vectors[: len(breaks) - distance]
             after[: len(breaks) - distance] += vectors[1 + distance :]
         norms = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
-        self._likeness[breaks] = np.einsum("ij,ij->i", before, after) / np.maximum(norms, 1e-12)
+        document.likeness[breaks] = np.einsum("ij,ij->i", before, after) / np.maximum(norms, 1e-12)
 
     def choose(self, document: Document, low: int, high: int) -> int:
         """The least alike neighbours; without a sentence's end within reach, as StrongestBreak."""
-        likeness = self._likeness[low : high + 1]
+        likeness = document.likeness[low : high + 1]
         if likeness.min() > 1.5:
             return self._otherwise.choose(document, low, high)
         return low + int(likeness.argmin())

@@ -206,7 +206,10 @@ def test_code_and_tables_stay_whole_where_they_fit() -> None:
 
 def test_document_begins_a_chunk_at_every_heading_but_small_ones() -> None:
     long = "Words about this very subject. " * 12
-    text = f"# Top\n\n## A\n\n{long}\n\n## B\n\nshort\n\n## C\n\n{long}\n\n### D\n\nshort\n\n## E\n\n{long}"
+    text = (
+        f"# Top\n\n## A\n\n{long}\n\n## B\n\nshort\n\n"
+        f"## C\n\n{long}\n\n### D\n\nshort\n\n## E\n\n{long}"
+    )
     chunks = chunker("document", 200).chunk(text)
     assert [chunk.text.splitlines()[0] for chunk in chunks] == [
         "# Top",  # small, so with A below it
