@@ -305,6 +305,11 @@ class ChangeLog:
                 .where(changes.c.seq.in_([row.seq for row in failed]))
                 .values(outcome="dead_lettered")
             )
+            connection.execute(
+                sa.update(documents)
+                .where(documents.c.doc_id.in_([row.doc_id for row in failed]))
+                .values(text_hash=None)
+            )
             gone = [row.doc_id for row in batch if row.kind in ("deleted", "departed")]
             connection.execute(sa.delete(dead_letters).where(dead_letters.c.doc_id.in_(gone)))
 

@@ -40,12 +40,14 @@ class Listing:
 
     def ask(self) -> int:
         """Bring the listing into its table; returns how many objects the source has."""
-        count = 0
         with self._catalog.begin() as connection:
             connection.execute(sa.delete(listing).where(listing.c.source == self.name))
-            for batch in self.source.batches():
-                rows = [self._row(found) for found in batch if found.key in self._selection]
-                count += len(rows)
+        count = 0
+        for batch in self.source.batches():
+            rows = [self._row(found) for found in batch if found.key in self._selection]
+            count += len(rows)
+            # A transaction each: a slow listing must not keep other writers waiting.
+            with self._catalog.begin() as connection:
                 if rows:
                     connection.execute(sa.insert(listing), rows)
         return count

@@ -1,5 +1,6 @@
 """embeddings: a vector for every chunk of a page, paid for once per text and embedder."""
 
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -62,14 +63,10 @@ class Embeddings:
         """
         figures = EmbedFigures()
         index, source = self._chunks.index.name, self._chunks.source
-        for pass_no in unapplied_passes(self._catalog, index, source, window):
-            missing: dict[bytes, tuple[str, int]] = {}
-            for key, text, tokens in self._wanted(window, pass_no, figures):
-                missing.setdefault(key, (text, tokens))
-                if len(missing) >= self._embedder.batch_size:
-                    self._embed(missing, figures)
-                    missing = {}
-            self._embed(missing, figures)
+        # Two runs that miss the same texts must not both pay for them.
+        with self._catalog.exclusive(f"embeddings-{_short(self._embedder.fingerprint)}"):
+            for pass_no in unapplied_passes(self._catalog, index, source, window):
+                self._embed_pass(window, pass_no, figures)
         note_figures(
             self._catalog,
             index,
@@ -79,6 +76,15 @@ class Embeddings:
             figures=asdict(figures),
         )
         return figures
+
+    def _embed_pass(self, window: str, pass_no: int, figures: EmbedFigures) -> None:
+        missing: dict[bytes, tuple[str, int]] = {}
+        for key, text, tokens in self._wanted(window, pass_no, figures):
+            missing.setdefault(key, (text, tokens))
+            if len(missing) >= self._embedder.batch_size:
+                self._embed(missing, figures)
+                missing = {}
+        self._embed(missing, figures)
 
     def invalid(self, windows: Sequence[str]) -> list[str]:
         """Vectors in the memo that must not reach an index, of chunks of some windows."""
@@ -126,6 +132,7 @@ class Embeddings:
                 if key in known:
                     figures.memo_hits += 1
                 else:
+                    known.add(key)  # the same text later in the batch is the same vector
                     yield key, text, count
 
     def _embed(self, missing: dict[bytes, tuple[str, int]], figures: EmbedFigures) -> None:
@@ -148,3 +155,7 @@ class Embeddings:
         figures.embed_calls += 1
         figures.embedded_chunks += len(texts)
         figures.embedded_tokens += sum(tokens for _, tokens in missing.values())
+
+
+def _short(fingerprint: str) -> str:
+    return hashlib.sha256(fingerprint.encode()).hexdigest()[:16]

@@ -162,7 +162,9 @@ class Chunker:
         far = max(document.word_after(int(totals[new - 1]) - self._overlap), previous + 1)
         for least in (Break.WORD,) if fixed else (Break.PROTECTED_LINE, Break.WORD):
             for k in ((strengths[far:new] >= least).nonzero()[0] + far).tolist():
-                if self._tokens(document, k, new) <= self._overlap:
+                # A wide gap before the new words may leave no room for them.
+                fits = self._tokens(document, k, new) <= self._overlap
+                if fits and not self._exceeds(document, k, new + 1):
                     return int(k)
         return new
 

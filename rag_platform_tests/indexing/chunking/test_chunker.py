@@ -95,12 +95,18 @@ DOCUMENTS = st.lists(LINES, max_size=30).map("\n".join)
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @given(text=DOCUMENTS, size=st.sampled_from([(32, 0), (32, 15), (48, 8), (100, 20)]))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=2500, deadline=None)
 def test_invariants(strategy: Strategy, text: str, size: tuple[int, int]) -> None:
     cutter = chunker(strategy, *size)
     chunks = cutter.chunk(text)
     check(text, chunks, *size)
     assert cutter.chunk(text) == chunks
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_wide_gap_leaves_no_room_for_overlap(strategy: Strategy) -> None:
+    text = "0 000000000\n\n" + " " * 300 + "\n0"
+    check(text, chunker(strategy, 32, 15).chunk(text), 32, 15)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
