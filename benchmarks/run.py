@@ -33,7 +33,7 @@ OURS = {
 PEERS = {
     "LangChain, Chroma": ["with_langchain.py"],
     "LangChain, FAISS": ["with_langchain_faiss.py"],
-    "LlamaIndex, LanceDB": ["with_llama_index.py"],
+    "LlamaIndex, Chroma": ["with_llama_index.py"],
     "CocoIndex, LanceDB": ["with_cocoindex.py"],
 }
 

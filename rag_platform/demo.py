@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
+import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from rag_platform.errors import PlatformError
@@ -68,6 +69,30 @@ def read_day(corpus: Path, day: date) -> DayChanges:
         raise DemoCorpusInvalid(
             f"{manifest}: {where}: {first['msg']}. Restore demo/corpus from the repository"
         ) from error
+
+
+class Question(BaseModel):
+    """A question that the corpus answers from the day `since` on."""
+
+    question: str
+    documents: tuple[Key, ...]
+    quote: str
+    page: int | None = None
+    since: date
+
+
+def question(corpus: Path, last: date) -> Question | None:
+    """One that is answered after the day `last`, by preference from the page of a PDF."""
+    file = corpus.parent / "questions.yaml"
+    try:
+        written = yaml.safe_load(file.read_text(encoding="utf-8"))["questions"]
+        known = [Question.model_validate(entry) for entry in written]
+    except (OSError, KeyError, TypeError, yaml.YAMLError, ValidationError) as error:
+        raise DemoCorpusInvalid(
+            f"{file}: cannot be read ({type(error).__name__}). Restore it from the repository"
+        ) from error
+    answered = [found for found in known if found.since <= last]
+    return max(answered, key=lambda found: (found.page is not None, found.since), default=None)
 
 
 def apply_day(corpus: Path, day: date, target: Path) -> DayChanges:

@@ -2,10 +2,10 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag_platform.documents.windows import Calendar
 from rag_platform.errors import PlatformError
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from rag_platform.storage.memo import Memo
     from rag_platform.storage.pages import PageStore
     from rag_platform.storage.vectors.base import VectorStore
+
+
+T = TypeVar("T")
 
 
 class UnknownName(PlatformError):
@@ -296,7 +299,7 @@ def _wordllama() -> "Embedder":
     return WordLlamaEmbedder()
 
 
-def _lookup(known: Any, name: str, what: str) -> Any:
+def _lookup(known: Mapping[str, T], name: str, what: str) -> T:
     if name not in known:
         raise UnknownName(
             f"{what} {name!r}: not in the settings; there are: {', '.join(known) or 'none'}."

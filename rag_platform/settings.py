@@ -111,8 +111,8 @@ class SourceSettings(Section):
     """A place that documents come from, seen through windows of a day or an hour."""
 
     url: Location = Field(
-        description="Folder (path from the settings file's folder, ~, or file:///...) or "
-        "s3://bucket/prefix."
+        description="Folder (path from the settings file's folder, from $RAG_PLATFORM_HOME or ~, "
+        "or file:///...) or s3://bucket/prefix."
     )
     cadence: Literal["daily", "hourly"] = Field(
         default="daily", description="Length of a window, in UTC."
@@ -314,9 +314,10 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     if "home" in tree.value:
         tree.report(("home",), "unknown setting; the state folder is set by RAG_PLATFORM_HOME")
     settings = None
+    home = _home(environ)
     try:
         settings = Settings.model_validate(
-            tree.value | {"home": _home(environ)}, context={"folder": file.parent}
+            tree.value | {"home": home}, context={"folder": file.parent, "home": home}
         )
     except ValidationError as error:
         tree.problems += explain(error, Settings, tree)

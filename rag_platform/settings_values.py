@@ -54,7 +54,12 @@ def absolute(path: str, folder: Path) -> Path:
 
 
 def _location(url: str, info: ValidationInfo) -> str:
-    """A folder (path or file:// URL) as an absolute file:// URL, or s3://bucket/prefix."""
+    """A folder (path or file:// URL) as an absolute file:// URL, or s3://bucket/prefix.
+
+    A path may begin with $RAG_PLATFORM_HOME, the state folder: `home` of the context.
+    """
+    if info.context and "home" in info.context and url.startswith("$RAG_PLATFORM_HOME/"):
+        return absolute(url.partition("/")[2], info.context["home"]).as_uri()
     scheme, separator, rest = url.partition("://")
     if not separator:
         return absolute(url, _folder(info)).as_uri()

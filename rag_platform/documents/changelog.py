@@ -199,15 +199,16 @@ class ChangeLog:
                 sa.and_(came.c.sha256 == went.c.sha256, came.c.rank == went.c.rank),
             )
         ).all()
-        for came_seq, went_seq, old_key in pairs:
-            connection.execute(
-                sa.update(changes)
-                .where(changes.c.seq == came_seq)
-                .values(kind="moved", moved_from=old_key)
-            )
-            connection.execute(
-                sa.update(changes).where(changes.c.seq == went_seq).values(kind="departed")
-            )
+        if not pairs:
+            return
+        one = sa.update(changes).where(changes.c.seq == sa.bindparam("_seq"))
+        connection.execute(
+            one.values(kind="moved", moved_from=sa.bindparam("_from")),
+            [{"_seq": came_seq, "_from": old_key} for came_seq, _, old_key in pairs],
+        )
+        connection.execute(
+            one.values(kind="departed"), [{"_seq": went_seq} for _, went_seq, _ in pairs]
+        )
 
     def _count(self, connection: sa.Connection, window: str, pass_no: int) -> dict[str, int]:
         rows = connection.execute(
@@ -223,14 +224,9 @@ class ChangeLog:
         known = connection.scalar(
             sa.select(sa.func.count()).where(documents.c.source == self.name, ~documents.c.gone)
         )
-        if not known or gone <= known * self._max_deletion_share and objects:
+        found = implausible_loss(objects, gone, known=known or 0, share=self._max_deletion_share)
+        if found is None:
             return
-        found = (
-            f"0 objects listed, {known:,} known"
-            if objects == 0
-            else f"{gone:,} of {known:,} known documents are not listed any more, over the "
-            f"ceiling of {self._max_deletion_share:.0%}"
-        )
         raise SourceListingRefused(
             f"{self.name}: {found}; nothing deleted. Check {url}, or confirm with "
             "--allow-deletions (run config: allow_deletions: true)."
@@ -265,8 +261,9 @@ class ChangeLog:
             sa.select(listing.c.doc_id, listing.c.etag, listing.c.modified, listing.c.size)
             .where(listing.c.source == self.name, listing.c.fetched)
             .where(
-                ~sa.exists().where(
-                    self._of_pass(window, pass_no), changes.c.doc_id == listing.c.doc_id
+                # As a set: of a correlated subquery SQLite walks the whole pass for each row.
+                listing.c.doc_id.not_in(
+                    sa.select(changes.c.doc_id).where(self._of_pass(window, pass_no))
                 )
             )
         )
@@ -331,6 +328,18 @@ class ChangeLog:
         while batch := list(connection.execute(statement.where(changes.c.seq > last))):
             yield batch
             last = batch[-1].seq
+
+
+def implausible_loss(objects: int, gone: int, *, known: int, share: float) -> str | None:
+    """What makes a listing of so many objects, with so many gone, implausible; None if nothing."""
+    if not known or (gone <= known * share and objects):
+        return None
+    if objects == 0:
+        return f"0 objects listed, {known:,} known"
+    return (
+        f"{gone:,} of {known:,} known documents are not listed any more, over the ceiling of "
+        f"{share:.0%}"
+    )
 
 
 _DOCUMENT_FACTS = (

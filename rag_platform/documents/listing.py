@@ -52,6 +52,11 @@ class Listing:
                     connection.execute(sa.insert(listing), rows)
         return count
 
+    def selected(self) -> Iterator[list[ListedObject]]:
+        """The source's objects that include and exclude let through, in batches."""
+        for batch in self.source.batches():
+            yield [found for found in batch if found.key in self._selection]
+
     def _row(self, found: ListedObject) -> dict[str, Any]:
         return {
             "source": self.name,
@@ -187,10 +192,9 @@ class Listing:
                 sa.update(listing).where(*same).values({n: sa.bindparam(n) for n in names}),
                 taken,
             )
+            vanished = [row["_key"] for row in taken if row["failure"] == _VANISHED]
             connection.execute(
-                sa.delete(listing).where(
-                    listing.c.source == self.name, listing.c.failure == _VANISHED
-                )
+                sa.delete(listing).where(listing.c.source == self.name, listing.c.key.in_(vanished))
             )
 
 

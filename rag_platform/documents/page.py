@@ -36,10 +36,14 @@ def standing(source: str, window: str, pass_no: int) -> sa.Select[Any]:
 
 
 def standing_by_key(
-    connection: sa.Connection, statement: sa.Select[Any], keys: Sequence[str]
+    connection: sa.Connection, statement: sa.Select[Any], source: str, keys: Sequence[str]
 ) -> dict[str, Any]:
-    """Those standing changes that concern some keys (a batch of them), by key."""
-    rows = connection.execute(statement.where(changes.c.key.in_(keys)))
+    """Those standing changes of a source that concern some keys (a batch of them), by key."""
+    # By number: `changes` has no index on keys, and a page may be as large as the source.
+    newest = sa.select(documents.c.seq).where(
+        documents.c.source == source, documents.c.key.in_(keys)
+    )
+    rows = connection.execute(statement.where(changes.c.seq.in_(newest.correlate(None))))
     return {row.key: row for row in rows}
 
 

@@ -181,7 +181,8 @@ class _Work:
         for batch in self._stage._pages.read(raw):
             rows = [row for row in batch.to_pylist() if only is None or row["key"] in only]
             with self._catalog.read() as connection:
-                found = standing_by_key(connection, statement, [row["key"] for row in rows])
+                keys = [row["key"] for row in rows]
+                found = standing_by_key(connection, statement, self._stage.source, keys)
             wanted = [
                 (found[row["key"]], row["content"])
                 for row in rows

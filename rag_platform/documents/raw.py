@@ -10,6 +10,7 @@ from typing import Any
 
 from rag_platform.documents.changelog import ChangeLog, PassReport
 from rag_platform.documents.listing import Listing
+from rag_platform.documents.preview import ListingPreview, preview
 from rag_platform.documents.sources import Source, utc
 from rag_platform.documents.windows import Calendar
 from rag_platform.storage.catalog import Catalog
@@ -77,6 +78,16 @@ class RawDocs:
                 allow_deletions=allow_deletions,
                 raw_fingerprint=RAW_FINGERPRINT,
             )
+
+    def preview(self, window: str) -> ListingPreview:
+        """What asking the source now would find for the window; records nothing."""
+        self.calendar.check(window)
+        return preview(
+            self.name,
+            self._listing.selected(),
+            catalog=self._catalog,
+            is_due=self._due(window, self._log.written()),
+        )
 
     def _is_closed(self, window: str, written: set[str]) -> bool:
         """A page that a later one follows. One dated by its documents may be opened late."""

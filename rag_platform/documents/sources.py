@@ -21,6 +21,8 @@ _BATCH = 1_000
 class SourceUnavailable(PlatformError):
     """The source could not be listed or read; nothing about its documents follows from that."""
 
+    transient = True
+
 
 @dataclass(frozen=True, slots=True)
 class ListedObject:
@@ -186,8 +188,8 @@ class ObjectStoreSource(Source):
 class Selection:
     """Which keys belong to a source: patterns as in .gitignore."""
 
-    include: "pathspec.PathSpec"
-    exclude: "pathspec.PathSpec"
+    include: "pathspec.PathSpec[Any]"
+    exclude: "pathspec.PathSpec[Any]"
 
     @classmethod
     def of(cls, include: tuple[str, ...], exclude: tuple[str, ...]) -> "Selection":

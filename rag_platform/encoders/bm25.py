@@ -5,7 +5,9 @@ weights here hold the frequency of a term in its passage only. Encoding holds th
 lock: threads gain nothing.
 """
 
+import operator
 import re
+from typing import Any
 
 from rag_platform.encoders.base import SparseEncoder
 from rag_platform.errors import PlatformError
@@ -41,7 +43,12 @@ class Bm25Encoder(SparseEncoder):
                 f"bm25: language {language!r} is not one of the engine's. "
                 "Write it in full and in English, such as english or german"
             ) from error
+        self._language = language
         self.fingerprint = f"qdrant-bm25:{_VERSION}:{language}:word"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Made anew in another process."""
+        return Bm25Encoder, (self._language,)
 
     def passage(self, text: str) -> SparseVector:
         """Terms of `text` weighted by saturated frequency and length."""
@@ -60,5 +67,5 @@ def _spaced(text: str) -> str:
 
 def _pairs(run: re.Match[str]) -> str:
     found = run.group()
-    pairs = (found[i : i + 2] for i in range(max(1, len(found) - 1)))
+    pairs = map(operator.add, found, found[1:]) if len(found) > 1 else found
     return f" {' '.join(pairs)} "

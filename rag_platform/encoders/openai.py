@@ -51,7 +51,14 @@ _ADVICE = {
 
 
 class EmbeddingServiceError(PlatformError):
-    """The embedding service refused, could not be reached, or answered what cannot be used."""
+    """The embedding service refused, could not be reached, or answered what cannot be used.
+
+    `transient` where another try may succeed: not for a refused key or an unusable answer.
+    """
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +232,10 @@ class OpenAIEmbedder(Embedder):
         else:
             what = f"cannot be reached ({_one_line(str(error.__cause__ or error))})"
         text = f"{self._where}: {what}. {advice}."
-        return EmbeddingServiceError(text.replace(self._connection.api_key, "(key)"))
+        return EmbeddingServiceError(
+            text.replace(self._connection.api_key, "(key)"),
+            transient=_again_in(error) is not False,
+        )
 
 
 def _own_dimension(model: str) -> int:

@@ -28,8 +28,9 @@ Ints = NDArray[np.int32]
 
 _SPACE = "▁"  # how the vocabulary writes a space
 _BREAKS = "\t\n\v\f\u2028\u2029\u3000"  # whitespace that no longer entry has
-_REMEMBERED = 1 << 18  # words, and as many parts of words; about 60 MB when full
-_LONGEST_REMEMBERED = 64  # characters
+_REMEMBERED = 40_000_000  # bytes, for words, and as many for parts of words
+_LONGEST_REMEMBERED = 512  # characters; Chinese and Japanese hardly know spaces
+_ENTRY = 200  # bytes of an entry besides its text and its ids
 _BLOCK = 1 << 17  # characters cut into words at a time
 _SLICE = 4096  # characters of an unbroken run that are encoded at once for positions
 
@@ -250,15 +251,18 @@ class ReferenceTokenizer:
 
 
 class _Remembered(dict[str, bytes]):
-    """What `make` gives for a text, kept for short texts, all forgotten when there are too many."""
+    """What `make` gives for a text, kept for short texts, all forgotten when it is too much."""
 
     def __init__(self, make: Callable[[str], bytes]) -> None:
         self._make = make
+        self._size = 0
 
     def __missing__(self, text: str) -> bytes:
         made = self._make(text)
         if len(text) <= _LONGEST_REMEMBERED:
-            if len(self) >= _REMEMBERED:
+            self._size += _ENTRY + 2 * len(text) + len(made)
+            if self._size > _REMEMBERED:
                 self.clear()
+                self._size = 0
             self[text] = made
         return made

@@ -6,6 +6,7 @@ The same vectors as wordllama's own `embed(norm=True)`, without its padding.
 import functools
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,10 @@ class WordLlamaEmbedder(Embedder):
         weights, digest = _weights()
         self._weights = weights
         self.fingerprint = f"wordllama-mean:1:{digest}:{self._tokenizer.identity}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Made anew in another process."""
+        return WordLlamaEmbedder, ()
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, float32 (len(texts), 256); InvalidEmbedding for a text without tokens."""

@@ -1,5 +1,6 @@
 """chunks: the passages of a page's documents, for one index version."""
 
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,8 @@ from rag_platform.documents.clean import CleanDocs
 from rag_platform.documents.identity import point_id
 from rag_platform.documents.page import passes_of, standing
 from rag_platform.documents.sources import utc
+from rag_platform.indexing.chunking.chunker import Chunker
+from rag_platform.indexing.processes import in_order
 from rag_platform.indexing.progress import note_figures
 from rag_platform.indexing.version import IndexVersion
 from rag_platform.storage.catalog import Catalog
@@ -19,6 +22,9 @@ from rag_platform.storage.schema import changes
 STAGE = "chunks"
 # Part of every chunk part's name; a change means that its columns changed.
 CHUNKS_VERSION = "1"
+# Of a batch of documents that is cut at once: characters, and what a document costs besides.
+_BATCH_SIZE = 250_000
+_DOCUMENT_SIZE = 1_000
 
 
 @dataclass(slots=True)
@@ -89,15 +95,41 @@ class Chunks:
 
     def rows(self, window: str, pass_no: int, figures: ChunkFigures) -> Iterator[dict[str, Any]]:
         """The chunks of a pass's standing documents, the rows of its part."""
+        cut = functools.partial(_chunk_all, self.index.chunker)
+        for chunked in in_order(cut, self._batches(window, pass_no, figures)):
+            for row in chunked:
+                figures.chunks += 1
+                figures.tokens += row["tokens"]
+                figures.largest = max(figures.largest, row["tokens"])
+                figures.sizes[row["tokens"] // 50 * 50] += 1
+                yield row
+
+    def _batches(
+        self, window: str, pass_no: int, figures: ChunkFigures
+    ) -> Iterator[list[dict[str, Any]]]:
+        """The documents to be cut, in batches of about the same work."""
         clean = self._clean.part(window, pass_no)
         assert clean is not None
-        for batch in self._pages.read(clean, rows=500):
+        columns = ["seq", "doc_id", "reason", "empty", "text", "page_starts"]
+        columns += ["key", "uri", "title", "language"]
+        taken: list[dict[str, Any]] = []
+        size = 0
+        for batch in self._pages.read(clean, columns=columns, rows=500):
             documents = [row for row in batch.to_pylist() if row["reason"] is None]
             times = self._standing(window, pass_no, [row["seq"] for row in documents])
             for row in documents:
-                if row["seq"] in times and not row["empty"]:
-                    figures.documents += 1
-                    yield from self._chunk(row, times[row["seq"]], figures)
+                if row["seq"] not in times or row["empty"]:
+                    continue
+                figures.documents += 1
+                # As text: the vector engines do not give every float back to its last digit.
+                modified = utc(times[row["seq"]]).strftime("%Y-%m-%dT%H:%M:%SZ")
+                taken.append(row | {"modified": modified})
+                size += len(row["text"]) + _DOCUMENT_SIZE
+                if size >= _BATCH_SIZE:
+                    yield taken
+                    taken, size = [], 0
+        if taken:
+            yield taken
 
     def parts(self, window: str) -> Iterator[PartKey]:
         """The chunk parts of a window that have been written."""
@@ -112,7 +144,8 @@ class Chunks:
         """The first chunks of a window, as rows of its parts."""
         for part in self.parts(window):
             for batch in self._pages.read(part, rows=size):
-                return batch.to_pylist()[:size]
+                rows: list[dict[str, Any]] = batch.to_pylist()
+                return rows[:size]
         return []
 
     def size_problems(self, windows: Sequence[str], *, max_tokens: int) -> list[str]:
@@ -141,35 +174,30 @@ class Chunks:
         with self._catalog.read() as connection:
             return {row.seq: row.modified for row in connection.execute(statement)}
 
-    def _chunk(self, row: dict[str, Any], modified: float, figures: ChunkFigures
-    ) -> Iterator[dict[str, Any]]:
-        occurrences: Counter[str] = Counter()
-        for chunk in self.index.chunker.chunk(row["text"], tuple(row["page_starts"])):
-            text_hash = hashlib.sha256(chunk.text.encode()).hexdigest()[:32]
-            occurrence = occurrences[text_hash]
-            occurrences[text_hash] += 1
-            figures.chunks += 1
-            figures.tokens += chunk.tokens
-            figures.largest = max(figures.largest, chunk.tokens)
-            figures.sizes[chunk.tokens // 50 * 50] += 1
-            yield {
-                "seq": row["seq"],
-                "doc_id": row["doc_id"],
-                "point_id": point_id(row["doc_id"], text_hash, occurrence),
-                "text_hash": text_hash,
-                "text": chunk.text,
-                "tokens": chunk.tokens,
-                "start": chunk.start,
-                "end": chunk.end,
-                "page": chunk.page,
-                "heading": chunk.heading,
-                "key": row["key"],
-                "uri": row["uri"],
-                "title": row["title"],
-                "language": row["language"],
-                # As text: the vector engines do not give every float back to its last digit.
-                "modified": utc(modified).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            }
+
+def _chunk_all(chunker: Chunker, documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of some documents' chunks."""
+    return [row for document in documents for row in _chunk(chunker, document)]
+
+
+def _chunk(chunker: Chunker, document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    names = ("seq", "doc_id", "key", "uri", "title", "language", "modified")
+    shared = {name: document[name] for name in names}
+    occurrences: Counter[str] = Counter()
+    for chunk in chunker.chunk(document["text"], tuple(document["page_starts"])):
+        text_hash = hashlib.sha256(chunk.text.encode()).hexdigest()[:32]
+        occurrence = occurrences[text_hash]
+        occurrences[text_hash] += 1
+        yield shared | {
+            "point_id": point_id(document["doc_id"], text_hash, occurrence),
+            "text_hash": text_hash,
+            "text": chunk.text,
+            "tokens": chunk.tokens,
+            "start": chunk.start,
+            "end": chunk.end,
+            "page": chunk.page,
+            "heading": chunk.heading,
+        }
 
 
 def chunk_schema() -> Any:
@@ -209,6 +237,8 @@ def payload_of(row: dict[str, Any], source: str) -> dict[str, Any]:
         "heading",
         "key",
         "uri",
+        "title",
+        "language",
+        "modified",
     )
-    names += ("title", "language", "modified")
     return {"source": source} | {name: row[name] for name in names}

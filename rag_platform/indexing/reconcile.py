@@ -1,7 +1,7 @@
 """Reconciling: what a collection holds against what the catalog recorded, and the repair."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,6 +39,10 @@ class ReconcileReport:
         """Whether the collection is now what the catalog says."""
         return self.drifted == self.repaired and self.unrepaired == 0 and not self.orphan_points
 
+    def as_json(self) -> dict[str, Any]:
+        """The stable JSON form."""
+        return asdict(self) | {"agrees": self.agrees}
+
 
 class Reconciler:
     """Compares and repairs one index version over all its sources."""
@@ -61,7 +65,8 @@ class Reconciler:
         self._vectors = vectors
 
     def run(self, *, repair: bool) -> ReconcileReport:
-        """Read the whole collection; with `repair`, rebuild what drifted from chunks and memo."""
+        """Read the whole collection; with `repair`, rebuild what drifted from chunks and memo,
+        remove what nobody owns, and reclaim the space of deleted points."""
         report = ReconcileReport(self._index.name)
         self._index.register(self._catalog)
         with (
@@ -82,6 +87,7 @@ class Reconciler:
             orphans = list(self._orphans(collection))
             if repair:
                 collection.delete(orphans)
+                collection.optimize()
             report.orphan_points = 0 if repair else len(orphans)
             report.points = collection.count()
         return report

@@ -5,6 +5,7 @@ overlapping runs are harmless whatever their order. Wanted minus present is adde
 wanted is deleted, last: until then the old content serves.
 """
 
+import functools
 import hashlib
 import itertools
 import json
@@ -14,17 +15,24 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from rag_platform.encoders.base import SparseEncoder
 from rag_platform.indexing.chunks import Chunks, payload_of
 from rag_platform.indexing.embeddings import passage_key, vector_from
+from rag_platform.indexing.processes import in_order
 from rag_platform.indexing.progress import note_figures, unapplied, unapplied_passes
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.memo import Memo
-from rag_platform.storage.pages import PageStore
+from rag_platform.storage.pages import PageStore, PartKey
 from rag_platform.storage.schema import changes, index_documents
-from rag_platform.storage.vectors.base import Collection, Payload, Point, VectorStore
+from rag_platform.storage.vectors.base import Collection, Payload, Point, SparseVector, VectorStore
 
 _BATCH_DOCUMENTS = 200
 _BATCH_CHUNKS = 1_000
+
+Group = dict[int, list[dict[str, Any]]]  # rows of a chunk part by change number
+Terms = dict[str, SparseVector]  # by text hash
+
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
 @dataclass(slots=True)
@@ -106,15 +114,29 @@ class VectorIndex:
     def _apply_pass(
         self, writer: "IndexWriter", window: str, pass_no: int, figures: ApplyFigures
     ) -> None:
-        """First the documents that have chunks, then those that have none any more."""
+        """First the documents that have chunks, then those that have none any more.
+
+        Where another run cleans the page anew meanwhile, the rest is left to that run: what the
+        catalog says now is not what these chunks were made of.
+        """
+        part = self._chunks.part(window, pass_no)
+        if part is None:
+            raise RuntimeError(f"{self._source} {window}: chunks must run before vector_index")
         statement = unapplied(self._index.name, self._source).where(
             changes.c.window == window, changes.c.pass_no == pass_no
         )
-        for group in _groups(self._rows(window, pass_no)):
+        deferred: set[int] = set()
+        groups, ahead = itertools.tee(_groups(self._rows(part)))
+        weigh = functools.partial(_weigh, self._index.sparse)
+        # One process beside this one, which the engine keeps busy.
+        weighed = in_order(weigh, map(_texts, ahead), processes=1)
+        for group, terms in zip(groups, weighed, strict=True):
             with self._catalog.read() as connection:
                 found = connection.execute(statement.where(changes.c.seq.in_(list(group))))
                 left = {row.seq: row.text_hash for row in found}
-            writer.apply(
+            if self._chunks.part(window, pass_no) != part:
+                return
+            deferred |= writer.apply(
                 [
                     Wanted(rows[0]["doc_id"], seq, window, pass_no, left[seq], rows)
                     for seq, rows in group.items()
@@ -122,24 +144,27 @@ class VectorIndex:
                 ],
                 source=self._source,
                 figures=figures,
+                terms=terms,
             )
-        waiting = changes.c.deferred_by.is_distinct_from(self._index.name)
-        rest = statement.where(waiting).order_by(changes.c.seq).limit(_BATCH_DOCUMENTS)
+        rest = statement.order_by(changes.c.seq).limit(_BATCH_DOCUMENTS)
+        last = 0
         while True:
             with self._catalog.read() as connection:
-                rows = connection.execute(rest).all()
-            if not rows:
+                rows = connection.execute(rest.where(changes.c.seq > last)).all()
+            if not rows or self._chunks.part(window, pass_no) != part:
                 return
+            last = rows[-1].seq
             writer.apply(
-                [Wanted(row.doc_id, row.seq, window, pass_no, row.text_hash, ()) for row in rows],
+                [
+                    Wanted(row.doc_id, row.seq, window, pass_no, row.text_hash, ())
+                    for row in rows
+                    if row.seq not in deferred
+                ],
                 source=self._source,
                 figures=figures,
             )
 
-    def _rows(self, window: str, pass_no: int) -> Iterator[dict[str, Any]]:
-        part = self._chunks.part(window, pass_no)
-        if part is None:
-            raise RuntimeError(f"{self._source} {window}: chunks must run before vector_index")
+    def _rows(self, part: PartKey) -> Iterator[dict[str, Any]]:
         for batch in self._pages.read(part):
             yield from batch.to_pylist()
 
@@ -154,17 +179,29 @@ class IndexWriter:
         self._memo = memo
         self._applied: list[str] = []
 
-    def apply(self, documents: Sequence[Wanted], *, source: str, figures: ApplyFigures) -> None:
-        """Bring some documents to what they should be; those without vectors are deferred."""
+    def apply(
+        self,
+        documents: Sequence[Wanted],
+        *,
+        source: str,
+        figures: ApplyFigures,
+        terms: Terms | None = None,
+    ) -> set[int]:
+        """Bring some documents to what they should be; returns the changes of those that wait,
+        deferred, for vectors.
+
+        `terms` are sparse vectors made beforehand, by text hash; others are made here.
+        """
         if not documents:
-            return
+            return set()
         wanted = {
             document.doc_id: {row["point_id"]: payload_of(row, source) for row in document.chunks}
             for document in documents
         }
         present = self._collection.present(self._claim(documents, source))
         vectors = self._vectors_for(wanted, present)
-        ready, deferred = [], []
+        ready: list[Wanted] = []
+        deferred: list[Wanted] = []
         for document in documents:
             complete = all(
                 payload["text_hash"] in vectors
@@ -172,11 +209,12 @@ class IndexWriter:
                 if present.get(document.doc_id, {}).get(point) != payload
             )
             (ready if complete else deferred).append(document)
-        self._write(ready, wanted, present, vectors, figures)
+        self._write(ready, wanted, present, vectors, terms or {}, figures)
         self._record(ready, wanted)
         self._defer(deferred)
         figures.documents += len(ready)
         figures.deferred += len(deferred)
+        return {document.seq for document in deferred}
 
     def _claim(self, documents: Sequence[Wanted], source: str) -> list[str]:
         """Say what is about to be written, before it is; returns the documents that the
@@ -229,6 +267,7 @@ class IndexWriter:
         wanted: dict[str, dict[str, Payload]],
         present: dict[str, dict[str, Payload]],
         vectors: dict[str, Any],
+        terms: Terms,
         figures: ApplyFigures,
     ) -> None:
         points, gone = [], []
@@ -240,8 +279,9 @@ class IndexWriter:
                     continue
                 figures.updated += point in held
                 figures.inserted += point not in held
-                sparse = self._index.sparse.passage(payload["text"])
-                points.append(Point(point, vectors[payload["text_hash"]], sparse, payload))
+                text_hash = payload["text_hash"]
+                sparse = terms.get(text_hash) or self._index.sparse.passage(payload["text"])
+                points.append(Point(point, vectors[text_hash], sparse, payload))
             gone += [point for point in held if point not in wanted[document.doc_id]]
         self._collection.upsert(points)
         self._collection.delete(gone)
@@ -338,16 +378,22 @@ def digest_of(points: dict[str, Payload]) -> str:
         return ""
     digest = hashlib.sha256()
     for point in sorted(points):
-        payload = json.dumps(points[point], sort_keys=True, ensure_ascii=False)
+        payload = _canonical(points[point])
         digest.update(f"{point}{len(payload)}:{payload}".encode())
     return digest.hexdigest()
 
 
-def _groups(
-    rows: Iterator[dict[str, Any]],
-) -> Iterator[dict[int, list[dict[str, Any]]]]:
+def _texts(group: Group) -> dict[str, str]:
+    return {row["text_hash"]: row["text"] for rows in group.values() for row in rows}
+
+
+def _weigh(encoder: SparseEncoder, texts: dict[str, str]) -> Terms:
+    return {text_hash: encoder.passage(text) for text_hash, text in texts.items()}
+
+
+def _groups(rows: Iterator[dict[str, Any]]) -> Iterator[Group]:
     """Whole documents, several at a time, by change number; a document's rows are adjacent."""
-    group: dict[int, list[dict[str, Any]]] = {}
+    group: Group = {}
     count = 0
     for seq, adjacent in itertools.groupby(rows, key=lambda row: row["seq"]):
         group[seq] = list(adjacent)

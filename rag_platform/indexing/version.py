@@ -54,10 +54,15 @@ class IndexVersion:
         }
         with catalog.begin() as connection:
             catalog.upsert(connection, index_versions, [row], update=())
+        self.refuse_changed(catalog)
+
+    def refuse_changed(self, catalog: Catalog) -> None:
+        """Raise `RecipeMismatch` if the name was written down with another recipe."""
+        with catalog.read() as connection:
             known = connection.execute(
                 sa.select(index_versions).where(index_versions.c.name == self.name)
-            ).one()
-        if known.fingerprint != self.fingerprint:
+            ).first()
+        if known is not None and known.fingerprint != self.fingerprint:
             changed = [part for part in self.recipe if known.recipe.get(part) != self.recipe[part]]
             raise RecipeMismatch(
                 f"index {self.name}: its {', '.join(changed)} changed since it was built "

@@ -20,7 +20,12 @@ class PlatformOpenAIResource(OpenAIResource):
     )
 
     def setup_for_execution(self, context: InitResourceContext) -> None:
-        """Make the parent's client, without its ten minutes of waiting and its retries."""
+        """Make the parent's client, without its ten minutes of waiting and its retries.
+
+        Without a key there is none to make, and nothing is wrong yet: a platform may use S3 only.
+        """
+        if not self.api_key:
+            return
         super().setup_for_execution(context)
         self._client = self._client.with_options(max_retries=0, timeout=self.timeout_s)
 

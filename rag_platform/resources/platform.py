@@ -33,7 +33,7 @@ class PlatformResource(dg.ConfigurableResource):
         """Open for one run, and release afterwards."""
         self._platform = Platform(
             load(),
-            run_id=context.run_id or "none",
+            run_id=context.run.run_id if context.run else "none",
             purpose="assets",
             s3=self.s3_connection(),
             openai=self.openai_connection(),

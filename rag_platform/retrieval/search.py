@@ -34,8 +34,10 @@ class Result:
     end: int
 
     def as_json(self) -> dict[str, Any]:
-        """The stable JSON form."""
-        return asdict(self) | {"uris": list(self.uris)}
+        """The stable JSON form: without the offsets into the clean text, which is not public."""
+        fields = asdict(self) | {"uris": list(self.uris)}
+        del fields["start"], fields["end"]
+        return fields
 
 
 class Searcher:
@@ -49,7 +51,7 @@ class Searcher:
         self._sparse = sparse
 
     def search(
-        self, query: str, k: int = 10, *, filters: Mapping[str, str] | None = None
+        self, query: str, k: int = 10, *, filters: Mapping[str, str | Sequence[str]] | None = None
     ) -> list[Result]:
         """The k best passages. A query without words finds nothing."""
         if not query.strip():

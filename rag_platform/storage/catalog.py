@@ -61,7 +61,8 @@ class Catalog:
         with self.engine.connect() as connection:
             if not sa.inspect(connection).has_table("alembic_version"):
                 return None
-            return connection.scalar(sa.text("select version_num from alembic_version"))
+            found = connection.scalar(sa.text("select version_num from alembic_version"))
+            return None if found is None else str(found)
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[sa.Connection]:

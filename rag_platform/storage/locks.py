@@ -21,6 +21,8 @@ _REPORT_EVERY_S = 15.0
 class LockTimeout(PlatformError):
     """Another process or thread held the lock for longer than we were told to wait."""
 
+    transient = True
+
 
 class LockUnavailable(PlatformError):
     """The lock file cannot be made or locked, whoever holds it."""

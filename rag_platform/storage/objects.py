@@ -51,6 +51,8 @@ _CAUSES = (
 class StorageUnavailable(PlatformError):
     """A store cannot be opened or listed."""
 
+    transient = True
+
 
 @dataclass(frozen=True, slots=True)
 class S3Connection:

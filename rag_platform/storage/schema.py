@@ -146,7 +146,6 @@ memo = sa.Table(
     sa.Column("key", sa.LargeBinary(32), primary_key=True),
     sa.Column("value", sa.LargeBinary, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 # One row per paid request: reserved at its worst case before it is sent, settled at its

@@ -5,9 +5,42 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-_SUBJECTS = "pump valve sensor gateway relay filter turbine boiler meter controller".split()
-_VERBS = "measures opens closes reports drives cools heats checks restarts protects".split()
-_OBJECTS = "pressure flow voltage inlet outlet drain casing bearing housing supply".split()
+_SUBJECTS = (
+    "pump",
+    "valve",
+    "sensor",
+    "gateway",
+    "relay",
+    "filter",
+    "turbine",
+    "boiler",
+    "meter",
+    "controller",
+)
+_VERBS = (
+    "measures",
+    "opens",
+    "closes",
+    "reports",
+    "drives",
+    "cools",
+    "heats",
+    "checks",
+    "restarts",
+    "protects",
+)
+_OBJECTS = (
+    "pressure",
+    "flow",
+    "voltage",
+    "inlet",
+    "outlet",
+    "drain",
+    "casing",
+    "bearing",
+    "housing",
+    "supply",
+)
 _TAILS = (
     "before the shift ends",
     "when the alarm sounds",
@@ -65,7 +98,7 @@ def web_page(seed: int, count: int = 4) -> str:
 
 def broken_pdf(seed: int) -> bytes:
     """A PDF that no parser can open."""
-    return b"%PDF-1.7 broken %d" % seed
+    return f"%PDF-1.7 broken {seed}".encode()
 
 
 class Folder:
@@ -105,13 +138,13 @@ class Folder:
         for key in keys:
             (self.root / key).unlink()
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         files = (path for path in self.root.rglob("*") if path.is_file())
         return sorted(path.relative_to(self.root).as_posix() for path in files)
 
     def files(self) -> Iterator[tuple[str, bytes, int]]:
         """Key, bytes and modification time of every document."""
-        for key in self.keys():
+        for key in self.names():
             path = self.root / key
             yield key, path.read_bytes(), int(path.stat().st_mtime)
 

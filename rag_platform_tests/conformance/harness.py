@@ -38,6 +38,7 @@ OVERLAPPING = ("recursive", 64, 16, "wordllama")
 BY_HEADING = ("document", 96, 0, "wordllama")
 HASHED = ("recursive", 64, 0, "hash-32")
 Recipe = tuple[str, int, int, str]
+BATCH = 8  # texts in a durable batch
 
 
 class InProcessPool:
@@ -126,17 +127,20 @@ class World:
         engine: str = "embedded",
         indexes: dict[str, Recipe] | None = None,
         quick: bool = False,
-        batch_size: int = 8,
         vectors: VectorStore | None = None,
+        home: str = "home",
+        max_deletion_share: float = 0.5,
     ) -> None:
         self.root = root
+        self.home = root / home
+        self._source = {"max_deletion_share": max_deletion_share}
         self.engine = engine
         self.quick = quick
         self.folder = Folder(root / "docs")
         self.snapshot = Snapshot(SOURCE, self.folder)
         self.indexes: dict[str, Recipe] = dict(indexes or {V1: SMALL})
         self.embedders = {
-            model: CountingEmbedder(embedder(model), batch_size=batch_size)
+            model: CountingEmbedder(embedder(model), batch_size=BATCH)
             for model in ("wordllama", "hash-32")
         }
         self._vectors = vectors or (in_memory_server() if engine == "server" else None)
@@ -144,7 +148,9 @@ class World:
 
     def another(self, *, live: str | None = None, run_id: str = "none") -> CountedPlatform:
         """A second platform on the same state, as another process would have it."""
-        settings = settings_of(self.root / "home", self.folder.root, self.indexes, live=live)
+        settings = settings_of(
+            self.home, self.folder.root, self.indexes, live=live, source=self._source
+        )
         platform = CountedPlatform(
             settings, run_id=run_id, embedders=self.embedders, quick=self.quick
         )
@@ -163,8 +169,7 @@ class World:
 
     def sync(self, window: str, **listing: bool) -> Synced:
         """The chain over one window that asks the source, for every index."""
-        result = self.run(window, **listing)
-        return result
+        return self.run(window, **listing)
 
     def run(self, window: str, *, on: Platform | None = None, **listing: bool) -> Synced:
         """The chain over one window; what the source was asked for is in the snapshot."""
@@ -220,7 +225,9 @@ class World:
             vectors = collection.vectors([point for point, _ in pairs])
             present = collection.present(sorted({doc_id for _, doc_id in pairs}))
             assert collection.count() == len(pairs)
-        payloads = {point: payload for points in present.values() for point, payload in points.items()}
+        payloads = {
+            point: payload for points in present.values() for point, payload in points.items()
+        }
         return {point: (payloads[point], vectors[point].tobytes()) for point, _ in pairs}
 
     def expected(self, index: str = V1) -> dict[str, Point]:
@@ -273,9 +280,11 @@ class World:
             found.append("deferred")
         if dead := too_many_dead(page, 0.1):
             found.append(dead)
-        for index in self.indexes:
-            if unapplied_passes(self.platform.catalog, index, SOURCE, window):
-                found.append(f"{index} does not hold the page")
+        found += [
+            f"{index} does not hold the page"
+            for index in self.indexes
+            if unapplied_passes(self.platform.catalog, index, SOURCE, window)
+        ]
         for index, figures in (done.applied if done else {}).items():
             if figures.points != figures.expected or figures.disagreeing:
                 found.append(f"{index} disagrees with the catalog")

@@ -91,7 +91,7 @@ def test_ids_batch_of_nothing() -> None:
 @settings(max_examples=400, deadline=None)
 def test_spans_are_the_words_and_sum_to_the_tokens(text: str, longest: int) -> None:
     spans = reference_tokenizer().spans(text, longest=longest)
-    covered = set()
+    covered: set[int] = set()
     for start, end in zip(spans.starts.tolist(), spans.ends.tolist(), strict=True):
         assert text[start:end].strip()
         assert covered.isdisjoint(range(start, end))

@@ -9,7 +9,7 @@ def test_good_vectors_pass_unchanged_as_float32() -> None:
     vectors = np.array([[0.6, 0.8], [1.0, 0.0]])
     checked = validate(vectors, expected=2, dimension=2)
     assert checked.dtype == np.float32
-    assert checked.tolist() == np.float32([[0.6, 0.8], [1.0, 0.0]]).tolist()
+    assert checked.tolist() == np.array([[0.6, 0.8], [1.0, 0.0]], np.float32).tolist()
 
 
 def test_no_vectors_for_no_texts() -> None:

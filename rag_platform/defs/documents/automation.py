@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from rag_platform.defs.documents.factory import chain, partitions
+from rag_platform.defs.documents.factory import chain
 from rag_platform.platform import Platform
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
@@ -28,16 +28,13 @@ def chain_job(source: str, settings: Settings) -> Job:
     return dg.define_asset_job(
         job_name(source),
         selection=dg.AssetSelection.assets(*keys),
-        partitions_def=partitions(settings.sources[source]),
         description=f"From {settings.sources[source].url} to every index version.",
         # A run whose machine died is started again: every stage can be.
         tags={"dagster/max_retries": "1"},
     )
 
 
-def schedule(
-    source: str, job: Job, settings: Settings
-) -> dg.ScheduleDefinition:
+def schedule(source: str, job: Job, settings: Settings) -> dg.ScheduleDefinition:
     """The current window by the source's cadence, and windows whose runs broke off."""
     rules = settings.sources[source]
 
@@ -70,9 +67,7 @@ def _unfinished(parts: Platform, source: str) -> list[str]:
     return [window for window in windows if window != current]
 
 
-def new_objects_sensor(
-    source: str, job: Job, settings: Settings
-) -> dg.SensorDefinition:
+def new_objects_sensor(source: str, job: Job, settings: Settings) -> dg.SensorDefinition:
     """Asks for the current window when the source's listing is not what it was."""
     rules = settings.sources[source]
 
@@ -125,5 +120,3 @@ def _sensor_status(settings: Settings) -> dg.DefaultSensorStatus:
 def _schedule_status(settings: Settings) -> dg.DefaultScheduleStatus:
     status = dg.DefaultScheduleStatus
     return status.RUNNING if settings.automation else status.STOPPED
-
-

@@ -55,24 +55,29 @@ def partitions(source: SourceSettings) -> dg.TimeWindowPartitionsDefinition:
 
 def chain(name: str, settings: Settings) -> list[dg.AssetsDefinition]:
     """All assets of a source."""
-    source = settings.sources[name]
-    assets = [_raw(name, source), _parsed(name, source), _clean(name, source)]
+    assets = [_raw(name, settings), _parsed(name, settings), _clean(name, settings)]
     for index in settings.indexes:
         assets += [
-            _chunks(name, source, index),
-            _embeddings(name, source, index, settings),
-            _vector_index(name, source, index),
+            _chunks(name, settings, index),
+            _embeddings(name, settings, index),
+            _vector_index(name, settings, index),
         ]
     return assets
 
 
-def _raw(name: str, source: SourceSettings) -> dg.AssetsDefinition:
-    retries = None if source.url.startswith("file:") else NETWORK_RETRIES
-    kinds = {"python", "parquet"} | (set() if source.url.startswith("file:") else {"s3"})
+def _raw(name: str, settings: Settings) -> dg.AssetsDefinition:
+    source = settings.sources[name]
+    is_remote = not source.url.startswith("file:")
 
     @dg.asset(
-        **_common(name, "raw_docs", source, kinds=kinds, code_version="1"),
-        retry_policy=retries,
+        **_common(
+            name,
+            "raw_docs",
+            settings,
+            is_remote=is_remote,
+            kinds={"python", "parquet"} | ({"s3"} if is_remote else set()),
+        ),
+        code_version="1",
         check_specs=[checks.LISTING.spec(name)],
         description=(
             f"What {source.url} has, asked window by window: which documents came, changed, moved "
@@ -82,11 +87,10 @@ def _raw(name: str, source: SourceSettings) -> dg.AssetsDefinition:
     def raw_docs(
         context: dg.AssetExecutionContext, config: RawDocsConfig, platform: PlatformResource
     ) -> Iterator[Any]:
-        stage = platform.parts.raw(name)
         for window in context.partition_keys:
             try:
                 with _one_line():
-                    result = stage.run(
+                    result = platform.parts.raw(name).run(
                         window, refresh=config.refresh, allow_deletions=config.allow_deletions
                     )
             except dg.Failure as failure:
@@ -108,9 +112,9 @@ def _raw(name: str, source: SourceSettings) -> dg.AssetsDefinition:
     return raw_docs
 
 
-def _parsed(name: str, source: SourceSettings) -> dg.AssetsDefinition:
+def _parsed(name: str, settings: Settings) -> dg.AssetsDefinition:
     @dg.asset(
-        **_common(name, "parsed_docs", source, deps=["raw_docs"], kinds={"python", "parquet"}),
+        **_common(name, "parsed_docs", settings, deps=["raw_docs"], kinds={"python", "parquet"}),
         code_version="1",
         description=(
             "The text of every document of the page as Markdown, with title and pages, or the "
@@ -120,21 +124,21 @@ def _parsed(name: str, source: SourceSettings) -> dg.AssetsDefinition:
     def parsed_docs(
         context: dg.AssetExecutionContext, config: ParsedDocsConfig, platform: PlatformResource
     ) -> dg.MaterializeResult:
-        stage = platform.parts.parsed(name)
         for window in context.partition_keys:
             with _one_line():
-                result = stage.run(window, retry=config.retry_dead_letters)
+                result = platform.parts.parsed(name).run(window, retry=config.retry_dead_letters)
             context.add_asset_metadata(metadata.figures(asdict(result)), partition_key=window)
         return dg.MaterializeResult()
 
     return parsed_docs
 
 
-def _clean(name: str, source: SourceSettings) -> dg.AssetsDefinition:
+def _clean(name: str, settings: Settings) -> dg.AssetsDefinition:
+    max_dead_share = settings.sources[name].max_dead_letter_share
     gates = (checks.OUTCOMES, checks.DEAD_LETTERS, checks.SCHEMA)
 
     @dg.asset(
-        **_common(name, "clean_docs", source, deps=["parsed_docs"], kinds={"python", "parquet"}),
+        **_common(name, "clean_docs", settings, deps=["parsed_docs"], kinds={"python", "parquet"}),
         code_version="1",
         check_specs=[gate.spec(name) for gate in gates],
         description=(
@@ -146,10 +150,9 @@ def _clean(name: str, source: SourceSettings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, platform: PlatformResource
     ) -> dg.MaterializeResult:
         parts = platform.parts
-        stage = parts.clean(name)
         for window in context.partition_keys:
             with _one_line():
-                result = stage.run(window)
+                result = parts.clean(name).run(window)
             context.add_asset_metadata(
                 metadata.figures(asdict(result)) | _page_metadata(parts, name, window),
                 partition_key=window,
@@ -158,7 +161,7 @@ def _clean(name: str, source: SourceSettings) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             check_results=[
                 checks.outcomes_sum(parts, name, windows),
-                checks.dead_letters_in_bounds(parts, name, windows, source.max_dead_letter_share),
+                checks.dead_letters_in_bounds(parts, name, windows, max_dead_share),
                 checks.clean_schema_holds(parts, name, windows),
             ]
         )
@@ -166,9 +169,9 @@ def _clean(name: str, source: SourceSettings) -> dg.AssetsDefinition:
     return clean_docs
 
 
-def _chunks(name: str, source: SourceSettings, index: str) -> dg.AssetsDefinition:
+def _chunks(name: str, settings: Settings, index: str) -> dg.AssetsDefinition:
     @dg.asset(
-        **_common(name, "chunks", source, index=index, deps=["clean_docs"], kinds={"parquet"}),
+        **_common(name, "chunks", settings, index=index, deps=["clean_docs"], kinds={"parquet"}),
         code_version="1",
         check_specs=[checks.CHUNK_SIZES.spec(name, index)],
         description=f"The passages of the page's documents, cut as index {index} says.",
@@ -177,10 +180,9 @@ def _chunks(name: str, source: SourceSettings, index: str) -> dg.AssetsDefinitio
         context: dg.AssetExecutionContext, platform: PlatformResource
     ) -> dg.MaterializeResult:
         parts = platform.parts
-        stage = parts.chunks(name, index)
         for window in context.partition_keys:
             with _one_line():
-                result = stage.run(window)
+                result = parts.chunks(name, index).run(window)
             sizes = {f"{size} to {size + 49} tokens": n for size, n in sorted(result.sizes.items())}
             context.add_asset_metadata(
                 {
@@ -200,22 +202,20 @@ def _chunks(name: str, source: SourceSettings, index: str) -> dg.AssetsDefinitio
     return chunks
 
 
-def _embeddings(
-    name: str, source: SourceSettings, index: str, settings: Settings
-) -> dg.AssetsDefinition:
+def _embeddings(name: str, settings: Settings, index: str) -> dg.AssetsDefinition:
     is_local = settings.indexes[index].embedder.model == "wordllama"
 
     @dg.asset(
         **_common(
             name,
             "embeddings",
-            source,
+            settings,
+            is_remote=not is_local,
             index=index,
             deps=["chunks"],
             kinds={"numpy"} if is_local else {"openai"},
         ),
         code_version="1",
-        retry_policy=None if is_local else NETWORK_RETRIES,
         pool=None if is_local else "llm_api",
         check_specs=[checks.EMBEDDINGS.spec(name, index), checks.DEFERRED.spec(name, index)],
         description=(
@@ -227,10 +227,9 @@ def _embeddings(
         context: dg.AssetExecutionContext, platform: PlatformResource
     ) -> dg.MaterializeResult:
         parts = platform.parts
-        stage = parts.embeddings(name, index)
         for window in context.partition_keys:
             with _one_line():
-                result = stage.run(window)
+                result = parts.embeddings(name, index).run(window)
             cost = parts.cost_microusd(index, result.embedded_tokens)
             context.add_asset_metadata(
                 metadata.figures(asdict(result)) | {"estimated cost in USD": cost / 1_000_000},
@@ -246,9 +245,17 @@ def _embeddings(
     return embeddings
 
 
-def _vector_index(name: str, source: SourceSettings, index: str) -> dg.AssetsDefinition:
+def _vector_index(name: str, settings: Settings, index: str) -> dg.AssetsDefinition:
     @dg.asset(
-        **_common(name, "vector_index", source, index=index, deps=["embeddings"], kinds={"qdrant"}),
+        **_common(
+            name,
+            "vector_index",
+            settings,
+            is_remote=settings.vector_store != "embedded",
+            index=index,
+            deps=["embeddings"],
+            kinds={"qdrant"},
+        ),
         code_version="1",
         pool="vector_store",
         check_specs=[checks.AGREES.spec(name, index)],
@@ -261,11 +268,10 @@ def _vector_index(name: str, source: SourceSettings, index: str) -> dg.AssetsDef
         context: dg.AssetExecutionContext, platform: PlatformResource
     ) -> dg.MaterializeResult:
         parts = platform.parts
-        stage = parts.vector_index(name, index)
         results = []
         for window in context.partition_keys:
             with _one_line():
-                result = stage.run(window)
+                result = parts.vector_index(name, index).run(window)
             results.append(result)
             figures = asdict(result)
             done = {
@@ -283,14 +289,17 @@ def _vector_index(name: str, source: SourceSettings, index: str) -> dg.AssetsDef
 def _common(
     name: str,
     stage: str,
-    source: SourceSettings,
+    settings: Settings,
     *,
     kinds: set[str],
+    is_remote: bool = False,
     index: str | None = None,
     deps: Sequence[str] = (),
     **more: Any,
 ) -> dict[str, Any]:
-    """What every asset of a chain shares."""
+    """What every asset of a chain shares. `is_remote`: it talks to a service of its own."""
+    source = settings.sources[name]
+    is_remote |= settings.storage.startswith("s3:") or settings.catalog_url.startswith("postgres")
     above = {"chunks": None, "embeddings": index, "vector_index": index}.get(stage)
     return {
         "key": asset_key(name, stage, index),
@@ -298,6 +307,7 @@ def _common(
         "partitions_def": partitions(source),
         "backfill_policy": dg.BackfillPolicy.multi_run(WINDOWS_PER_RUN[source.cadence]),
         "automation_condition": FOLLOW if deps else None,
+        "retry_policy": NETWORK_RETRIES if is_remote else None,
         "group_name": name,
         "owners": OWNERS,
         "kinds": kinds,
@@ -316,8 +326,7 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except PlatformError as error:
-        transient = getattr(error, "transient", False)
-        raise dg.Failure(description=str(error), allow_retries=transient) from error
+        raise dg.Failure(description=str(error), allow_retries=error.transient) from error
 
 
 def _page_metadata(parts: Platform, name: str, window: str) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 import dagster as dg
 
 from rag_platform.defs.documents.automation import follow_sensor
+from rag_platform.defs.operations.launch import RANGE_TAGS
+from rag_platform.defs.operations.problems import problems, shown
 from rag_platform.operations.notifications import LogNotifier, RunFailed
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
@@ -11,23 +13,21 @@ from rag_platform.settings import Settings
 def failure_message(context: dg.RunFailureSensorContext) -> RunFailed:
     """What failed, from the events of the run."""
     run = context.dagster_run
-    steps = [event for event in context.get_step_failure_events() if event.step_key]
-    error = context.failure_event.message or "no message"
-    step = ""
-    if steps:
-        step = steps[0].step_key or ""
-        data = steps[0].step_failure_data
-        if data.user_failure_data is not None and data.user_failure_data.description:
-            error = data.user_failure_data.description
-        elif data.error is not None:
-            error = data.error.message
+    kinds = {dg.DagsterEventType.ASSET_CHECK_EVALUATION, dg.DagsterEventType.STEP_FAILURE}
+    logs = context.instance.all_logs(run.run_id, of_type=kinds)
+    events = [log.dagster_event for log in logs if log.dagster_event is not None]
+    steps = [event.step_key for event in events if event.is_step_failure and event.step_key]
     window = run.tags.get("dagster/partition") or " to ".join(
-        run.tags[tag]
-        for tag in ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
-        if tag in run.tags
+        run.tags[tag] for tag in RANGE_TAGS if tag in run.tags
     )
-    first_line = error.strip().splitlines()[0] if error.strip() else "no message"
-    return RunFailed(run.run_id, run.job_name, window, step, first_line, f"/runs/{run.run_id}")
+    return RunFailed(
+        run.run_id,
+        run.job_name,
+        window,
+        shown(steps[0]) if steps else "",
+        problems([*events, context.failure_event])[0].text,
+        f"/runs/{run.run_id}",
+    )
 
 
 def _failed_runs(settings: Settings) -> dg.SensorDefinition:

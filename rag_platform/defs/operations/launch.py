@@ -5,16 +5,18 @@ import os
 import shutil
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 
 from rag_platform.defs.documents.automation import job_name
 from rag_platform.defs.documents.factory import WINDOWS_PER_RUN, asset_key
+from rag_platform.defs.operations.problems import problems, shown
 from rag_platform.errors import PlatformError
 from rag_platform.settings import PROJECT_ROOT, Settings
 
@@ -23,7 +25,7 @@ INDEX_STAGES = ("chunks", "embeddings", "vector_index")
 
 # The pools of dagster.yaml that need another number of slots than its default.
 _POOLS = {"llm_api": 5, "vector_store": 1}
-_RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
 class LaunchFailed(PlatformError):
@@ -37,6 +39,22 @@ class RunResult:
     run_id: str
     success: bool
     problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepUpdate:
+    """A step of a run under way, as source/stage or source/index/stage, has come to a state."""
+
+    step: str
+    state: Literal["started", "done", "failed", "skipped"]
+
+
+_STATES: dict[dg.DagsterEventType, Literal["started", "done", "failed", "skipped"]] = {
+    dg.DagsterEventType.STEP_START: "started",
+    dg.DagsterEventType.STEP_SUCCESS: "done",
+    dg.DagsterEventType.STEP_FAILURE: "failed",
+    dg.DagsterEventType.STEP_SKIPPED: "skipped",
+}
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -74,47 +92,47 @@ def keys_of(source: str, indexes: Sequence[str], *, stages: Sequence[str]) -> li
 
 
 def run_in_process(
-    settings: Settings,
+    opened: dg.DagsterInstance,
     source: str,
     windows: Sequence[str],
     *,
-    indexes: Sequence[str] | None = None,
+    keys: Sequence[dg.AssetKey] | None = None,
     run_config: dict[str, Any] | None = None,
-    on_event: Callable[[dg.DagsterEvent], None] | None = None,
+    on_step: Callable[[StepUpdate], None] | None = None,
 ) -> RunResult:
-    """Materialize the chain for adjacent windows in this process, recorded in the instance."""
+    """Materialize the chain, or those `keys` of it, for adjacent windows in this process.
+
+    The run is recorded in the instance; `on_step` hears of each step while it runs.
+    """
     from rag_platform.definitions import defs
 
-    chosen = list(settings.indexes) if indexes is None else list(indexes)
     job = defs.resolve_job_def(job_name(source))
-    tags = dict(zip(_RANGE, (windows[0], windows[-1]), strict=True)) if len(windows) > 1 else {}
-    with instance(settings) as opened:
-        result = job.execute_in_process(
-            instance=opened,
-            partition_key=windows[0] if len(windows) == 1 else None,
-            tags=tags,
-            run_config=run_config,
-            asset_selection=keys_of(source, chosen, stages=STAGES + INDEX_STAGES),
-            raise_on_error=False,
-        )
-        for event in result.all_events if on_event else ():
-            on_event(event)
-    return RunResult(result.run_id, result.success, tuple(_problems(result.all_events)))
+    tags = dict(zip(RANGE_TAGS, (windows[0], windows[-1]), strict=True)) if len(windows) > 1 else {}
+    run_id = str(uuid.uuid4())
+    if on_step is not None:
+        opened.add_event_listener(run_id, lambda entry: _tell(entry.dagster_event, on_step))
+    result = job.execute_in_process(
+        instance=opened,
+        partition_key=windows[0] if len(windows) == 1 else None,
+        tags=tags,
+        run_config=run_config,
+        run_id=run_id,
+        asset_selection=list(keys) if keys is not None else None,
+        raise_on_error=False,
+    )
+    told = tuple(f"{found.where}: {found.text}" for found in problems(result.all_events))
+    return RunResult(result.run_id, result.success, told)
 
 
-def _problems(events: Sequence[dg.DagsterEvent]) -> Iterator[str]:
-    for event in events:
-        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-            check = event.asset_check_evaluation_data
-            if not check.passed and check.severity == dg.AssetCheckSeverity.ERROR:
-                yield f"{check.asset_key.to_user_string()}: {check.description}"
-        elif event.event_type == dg.DagsterEventType.STEP_FAILURE:
-            data = event.step_failure_data
-            if data.user_failure_data is not None and data.user_failure_data.description:
-                yield f"{event.step_key}: {data.user_failure_data.description}"
-            elif data.error is not None and "AssetCheckFailed" not in (data.error.cls_name or ""):
-                cause = data.error.cause or data.error
-                yield f"{event.step_key}: {cause.message.strip()}"
+def _tell(event: dg.DagsterEvent | None, on_step: Callable[[StepUpdate], None]) -> None:
+    state = _STATES.get(event.event_type) if event is not None else None
+    if event is not None and event.step_key is not None and state is not None:
+        on_step(StepUpdate(shown(event.step_key), state))
+
+
+def step_config(source: str, stage: str, **values: Any) -> dict[str, Any]:
+    """Run config that gives values to one of the source's own stages."""
+    return {"ops": {f"{source}__{stage}": {"config": values}}}
 
 
 def batches(settings: Settings, source: str, windows: Sequence[str]) -> Iterator[list[str]]:
@@ -165,13 +183,21 @@ def webserver_serves(keys: Sequence[dg.AssetKey]) -> bool:
     return backfills and all(tuple(key.path) in known for key in keys)
 
 
-def launch_backfill(keys: Sequence[dg.AssetKey], windows: Sequence[str], title: str) -> str:
+def launch_backfill(
+    keys: Sequence[dg.AssetKey],
+    windows: Sequence[str],
+    *,
+    title: str,
+    run_config: dict[str, Any] | None = None,
+) -> str:
     """Ask the webserver for an asset backfill; returns its id."""
-    params = {
+    params: dict[str, Any] = {
         "assetSelection": [{"path": list(key.path)} for key in keys],
         "partitionNames": list(windows),
         "title": title,
     }
+    if run_config:
+        params["runConfigData"] = run_config
     answer = _graphql(_LAUNCH, {"params": params})["launchPartitionBackfill"]
     if answer["__typename"] != "LaunchBackfillSuccess":
         reason = answer.get("message") or answer["__typename"]

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -69,6 +69,7 @@ class Chunker:
                 f"chunker: max_tokens {max_tokens}, overlap {overlap}; take at least {SMALLEST} "
                 "tokens and an overlap under half of them"
             )
+        self._made_of = (strategy, max_tokens, overlap, embedder)
         self._strategy = strategy
         self._cutter = _cutter(strategy, embedder)
         self._max = max_tokens
@@ -81,6 +82,10 @@ class Chunker:
         if strategy == "semantic" and embedder is not None:
             parts.append(embedder.fingerprint)
         self.fingerprint = ":".join(parts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Made anew in another process: what a tokenizer remembers does not travel."""
+        return _make, self._made_of
 
     def chunk(self, text: str, page_starts: Sequence[int] = ()) -> list[Chunk]:
         """The chunks of a document in order; none for a text without words.
@@ -183,6 +188,10 @@ class Chunker:
         """The tokens of a word that begins a text, where a space is put before it."""
         starts, ends = document.spans.starts, document.spans.ends
         return self._tokenizer.count(document.text[int(starts[word]) : int(ends[word])])
+
+
+def _make(strategy: Strategy, max_tokens: int, overlap: int, embedder: Embedder | None) -> Chunker:
+    return Chunker(strategy, max_tokens, overlap=overlap, embedder=embedder)
 
 
 def _cutter(strategy: Strategy, embedder: Embedder | None) -> Cutter:

@@ -25,7 +25,11 @@ Filters = Mapping[str, str | Sequence[str]]
 
 
 class VectorStoreError(PlatformError):
-    """The vector store cannot do what it was asked."""
+    """The vector store cannot do what it was asked; `transient` where it may do so later."""
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class PointsRefused(VectorStoreError):

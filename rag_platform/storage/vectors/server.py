@@ -209,7 +209,8 @@ class _Server:
                     return function(self._connected())
         except Exception as error:
             raise VectorStoreError(
-                f"{doing}: Qdrant at {self.display} {_explained(error)}"
+                f"{doing}: Qdrant at {self.display} {_explained(error)}",
+                transient=_retry_after(error) is not False,
             ) from error
         raise AssertionError("unreachable: stamina returns or raises")
 

@@ -1,0 +1,414 @@
+"""The command line `rag-platform`: thin verbs over the packages below.
+
+Dagster and every other heavy library are imported inside the verbs that need them, so that
+`rag-platform search` starts fast. docs/cli.md describes the verbs, their JSON and exit codes.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rag_platform.errors import PlatformError
+from rag_platform.operations.explain import explain
+
+if TYPE_CHECKING:
+    from rag_platform.commands.runs import PageRun, Runs
+    from rag_platform.platform import Platform
+
+_INTERRUPTED = 130
+_MOST_RESULTS = 200
+
+
+class Reported(click.ClickException):
+    """Problems that are printed a line each; the command exits 1."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+    def show(self, file: Any = None) -> None:
+        """On standard error, whatever else the command wrote."""
+        for problem in self.problems:
+            click.echo(f"error: {problem}", file=file, err=True)
+
+
+class Cli(click.Group):
+    """A group that turns every error into lines: a traceback only with --debug."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("interrupted", err=True)
+            ctx.exit(_INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception as error:
+            if ctx.params["debug"]:
+                raise
+            raise Reported(explain(error)) from error
+
+
+class DefaultsToList(click.Group):
+    """A group whose verb may be left out: it is `list` then."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option("-v", "--verbose", is_flag=True, help="Show Dagster's own log.")
+@click.version_option(package_name="rag_platform")
+def main(debug: bool, verbose: bool) -> None:
+    """Documents to an always-current, searchable index.
+
+    Settings are read from platform.yaml (RAG_PLATFORM_CONFIG), state is kept in .rag_platform
+    (RAG_PLATFORM_HOME).
+    """
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_index = click.option("--index", metavar="NAME", help="An index version.")
+
+
+@main.command()
+@click.argument("source")
+@click.option("--window", metavar="KEY", help="The window; by default the current one.")
+@click.option("--allow-deletions", is_flag=True, help="Accept a listing that lost very much.")
+@click.option("--refresh", is_flag=True, help="Ask the source even for an older window.")
+@_as_json
+def sync(
+    source: str, window: str | None, allow_deletions: bool, refresh: bool, as_json: bool
+) -> None:
+    """Bring the indexes up to date with SOURCE."""
+    with _runs() as runs:
+        from rag_platform.commands import runs as verbs
+
+        done = verbs.sync(runs, source, window, allow_deletions=allow_deletions, refresh=refresh)
+        _report(runs, done, source, as_json=as_json)
+
+
+@main.command()
+@click.argument("source")
+@click.option("--from", "first", metavar="KEY", required=True, help="The first window.")
+@click.option("--to", "last", metavar="KEY", required=True, help="The last window.")
+@_index
+@click.option("--refresh", is_flag=True, help="Ask the source again for each window.")
+@_as_json
+def replay(
+    source: str, first: str, last: str, index: str | None, refresh: bool, as_json: bool
+) -> None:
+    """Run the windows of SOURCE from --from to --to again.
+
+    As an asset backfill when the webserver is up, in this process otherwise. With --index only
+    that index version is filled.
+    """
+    with _runs() as runs:
+        from rag_platform.commands import runs as verbs
+        from rag_platform.defs.operations import launch
+
+        wanted = verbs.replay_of(
+            runs.platform, source, first=first, last=last, index=index, refresh=refresh
+        )
+        if not launch.webserver_serves(wanted.keys):
+            done = verbs.replay_here(runs, wanted)
+            _report(runs, done, source, as_json=as_json)
+            return
+        title = f"replay {source} {first} to {last}" + (f" into {index}" if index else "")
+        backfill = launch.launch_backfill(
+            wanted.keys, wanted.windows, title=title, run_config=wanted.config
+        )
+        url = f"{launch.webserver_url()}/runs/b/{backfill}"
+        if as_json:
+            _print_json({"source": source, "backfill": backfill, "url": url})
+        else:
+            click.echo(f"Backfill {backfill} of {len(wanted.windows)} windows started: {url}")
+
+
+@main.command()
+@click.argument("source", required=False)
+@_as_json
+def plan(source: str | None, as_json: bool) -> None:
+    """What the next sync would do, and what it would cost. Records nothing."""
+    with _platform() as platform:
+        from rag_platform.commands.plan import plan_of
+
+        found = plan_of(platform, [source] if source else list(platform.settings.sources))
+        if as_json:
+            _print_json(found)
+            return
+        from rag_platform.commands.output import out, plan_tables
+
+        out().print(*plan_tables(found), sep="\n")
+
+
+@main.command()
+@click.argument("query", required=False)
+@click.option("--queries", "file", type=click.File(encoding="utf-8"), help="JSON lines to ask.")
+@_index
+@click.option("--k", default=10, show_default=True, type=click.IntRange(1, _MOST_RESULTS))
+@click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="May be repeated.")
+@_as_json
+def search(
+    query: str | None,
+    file: Any,
+    index: str | None,
+    k: int,
+    filters: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Find passages for QUERY; or for each line of --queries FILE.jsonl, with --json."""
+    from rag_platform.retrieval.queries import parse_filters, read_queries
+
+    if (query is None) == (file is None) or (file is not None and not as_json):
+        raise click.UsageError("give either QUERY, or --queries FILE.jsonl with --json")
+    try:
+        wanted = parse_filters(filters)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--filter") from error
+    with _platform() as platform:
+        if file is not None:
+            queries = read_queries(file, file.name)
+            with platform.searcher(index) as searcher:
+                for asked in queries:
+                    results = searcher.search(asked.query, k, filters=wanted)
+                    line = {"id": asked.id, "results": [found.as_json() for found in results]}
+                    click.echo(json.dumps(line, ensure_ascii=False))
+            return
+        with platform.searcher(index) as searcher:
+            results = searcher.search(str(query), k, filters=wanted)
+    if as_json:
+        _print_json({"query": query, "results": [found.as_json() for found in results]})
+        return
+    from rag_platform.commands.output import out, passages
+
+    out().print(*(passages(results) if results else ["Nothing found."]), sep="\n")
+
+
+@main.command()
+@_as_json
+def status(as_json: bool) -> None:
+    """Documents, pages, dead letters and indexes as they are."""
+    with _platform() as platform:
+        from rag_platform.operations.status import status as status_of
+
+        found = status_of(
+            platform.catalog,
+            sources=list(platform.settings.sources),
+            indexes=list(platform.settings.indexes),
+            live=platform.settings.live,
+            points=lambda index: _points(platform, index),
+        )
+        if as_json:
+            _print_json(found)
+            return
+        from rag_platform.commands.output import out, status_tables
+
+        out().print(*status_tables(found), sep="\n")
+
+
+def _points(platform: "Platform", index: str) -> int | None:
+    """What the collection holds; None, and why, where it cannot be opened."""
+    from rag_platform.storage.vectors.base import CollectionMissing
+
+    try:
+        with platform.vectors.open_existing(index) as collection:
+            return collection.count()
+    except CollectionMissing:
+        return 0
+    except PlatformError as error:
+        click.echo(f"warning: points of {index} not counted: {error}", err=True)
+        return None
+
+
+@main.group("dead-letters", cls=DefaultsToList)
+def dead_letters() -> None:
+    """Documents without a text: list them (by default), or try them again."""
+
+
+@dead_letters.command("list")
+@click.option("--source", metavar="NAME", help="Of one source only.")
+@_as_json
+def list_letters(source: str | None, as_json: bool) -> None:
+    """Which documents have no text, and why."""
+    with _platform() as platform:
+        from rag_platform.documents.dead_letters import letters
+
+        if source:
+            platform.source_settings(source)
+        found = letters(platform.catalog, source=source)
+        if as_json:
+            _print_json([letter.as_json() for letter in found])
+            return
+        from rag_platform.commands.output import letter_table, out
+
+        out().print(letter_table(found) if found else "No dead letters.")
+
+
+@dead_letters.command("replay")
+@click.argument("source", required=False)
+@click.option("--reason", metavar="CODE", help="Of one reason only.")
+@_as_json
+def replay_dead_letters(source: str | None, reason: str | None, as_json: bool) -> None:
+    """Try dead letters again. Quarantined ones are left until their bytes or the parser change."""
+    with _runs() as runs:
+        from rag_platform.commands import runs as verbs
+        from rag_platform.documents.dead_letters import letters
+
+        platform = runs.platform
+        known = list(platform.settings.sources)
+        for name in [source] if source else []:
+            platform.source_settings(name)
+        found = [
+            letter
+            for letter in letters(platform.catalog, source=source)
+            if letter.source in known and reason in (None, letter.reason)
+        ]
+        chosen = [letter for letter in found if not letter.quarantined]
+        done = verbs.replay_letters(runs, chosen)
+        left = {letter.doc_id for letter in letters(platform.catalog)}
+        healed = [letter.key for letter in chosen if letter.doc_id not in left]
+        counts = {
+            "tried": len(chosen),
+            "healed": len(healed),
+            "quarantined": len(found) - len(chosen),
+        }
+        if as_json:
+            _print_json(counts | {"runs": [run.as_json() for run in done]})
+        else:
+            click.echo(
+                f"{len(chosen)} tried again, {len(healed)} have a text now, "
+                f"{len(found) - len(chosen)} left in quarantine."
+            )
+        _fail_on_problems(done)
+
+
+@main.command()
+@click.option("--repair", is_flag=True, help="Rebuild what drifted; costs no embedding.")
+@_index
+@_as_json
+def reconcile(repair: bool, index: str | None, as_json: bool) -> None:
+    """Compare the indexes with the catalog. Exits 1 where they do not agree at the end."""
+    with _platform() as platform:
+        names = [index] if index else list(platform.settings.indexes)
+        reports = [platform.reconciler(name).run(repair=repair) for name in names]
+        if as_json:
+            _print_json([report.as_json() for report in reports])
+        else:
+            from rag_platform.commands.output import out, reconcile_table
+
+            out().print(reconcile_table(reports))
+    advice = "replay the pages of its documents" if repair else "rag-platform reconcile --repair"
+    _fail(
+        [f"{r.index}: does not agree with the catalog: {advice}" for r in reports if not r.agrees]
+    )
+
+
+@main.command()
+@_as_json
+def doctor(as_json: bool) -> None:
+    """Check settings, connections and versions, and say what to do."""
+    from rag_platform.commands.doctor import findings
+
+    found = findings()
+    if as_json:
+        _print_json([finding.as_json() for finding in found])
+    else:
+        from rag_platform.commands.output import findings_lines, out
+
+        out().print(*findings_lines(found), sep="\n")
+    failed = sum(finding.state == "fail" for finding in found)
+    _fail([f"{failed} of {len(found)} checks failed; see above what to do"] if failed else [])
+
+
+@main.command()
+@click.option("--days", type=click.IntRange(min=1), help="Only so many days of the corpus.")
+def demo(days: int | None) -> None:
+    """Replay two weeks of a documentation folder day by day, and ask it a question."""
+    with _runs() as runs:
+        from rag_platform.commands.demo import run_demo
+
+        _fail_on_problems(run_demo(runs, days))
+
+
+@main.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def reset(yes: bool) -> None:
+    """Throw the state folder away: catalog, index, stored pages and recorded runs."""
+    from rag_platform.operations.reset import removable, remove
+    from rag_platform.settings import load
+
+    home = load().home
+    if not removable(home):
+        click.echo(f"{home}: nothing to remove.")
+        return
+    if not yes and not click.confirm(f"Remove {home} with everything in it?", err=True):
+        _fail(["nothing removed"])
+    remove(home)
+    click.echo(f"Removed {home}.")
+
+
+# What verbs share
+
+
+@contextmanager
+def _platform() -> Iterator["Platform"]:
+    """The platform of the settings, with our messages on standard error."""
+    from rag_platform.operations.terminal import error_stream, show_log
+    from rag_platform.platform import Platform
+    from rag_platform.settings import load
+
+    platform = Platform(load(), purpose="cli")
+    show_log(error_stream(), verbose=_is_verbose())
+    try:
+        yield platform
+    finally:
+        platform.close()
+
+
+@contextmanager
+def _runs() -> Iterator["Runs"]:
+    """Runs in process, with their progress on standard error."""
+    with _platform() as platform:
+        from rag_platform.commands import runs as verbs
+        from rag_platform.commands.output import StepProgress, terminal
+
+        with verbs.opened(platform, StepProgress(terminal()), verbose=_is_verbose()) as runs:
+            yield runs
+
+
+def _is_verbose() -> bool:
+    return bool(click.get_current_context().find_root().params["verbose"])
+
+
+def _report(runs: "Runs", done: "list[PageRun]", source: str, *, as_json: bool) -> None:
+    """The pages that were run; problems go to standard error and into the exit code."""
+    if as_json:
+        _print_json({"source": source, "runs": [run.as_json() for run in done]})
+    else:
+        from rag_platform.commands.output import letter_table, out, outcome_table
+        from rag_platform.documents.dead_letters import letters
+
+        out().print(outcome_table(done, source))
+        if found := letters(runs.platform.catalog, source=source):
+            out().print(f"{len(found)} dead letters:", letter_table(found), sep="\n")
+    _fail_on_problems(done)
+
+
+def _fail_on_problems(done: "list[PageRun]") -> None:
+    _fail(list(dict.fromkeys(problem for run in done for problem in run.problems)))
+
+
+def _fail(problems: list[str]) -> None:
+    if problems:
+        raise Reported(problems)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))

@@ -1,0 +1,174 @@
+"""`rag-platform doctor`: a line for each part, with what to do where it is not in order."""
+
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rag_platform.errors import PlatformError
+from rag_platform.platform import Platform
+from rag_platform.settings import Settings, SettingsError, load
+from rag_platform.storage.objects import check_reachable, display_url
+from rag_platform.storage.vectors.base import CollectionMissing
+
+_LIBRARIES = ("dagster", "qdrant-client", "qdrant-edge-py", "pyarrow", "sqlalchemy", "wordllama")
+_FREE_LEAST = 512 * 1024 * 1024
+_FREE_GOOD = 2 * 1024 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One part and its state; where it is not ok, `detail` says what to do."""
+
+    part: str
+    state: Literal["ok", "warn", "fail"]
+    detail: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The stable JSON form."""
+        return asdict(self)
+
+
+def findings() -> list[Finding]:
+    """A finding for each part; unreadable settings are the only one."""
+    try:
+        settings = load()
+    except SettingsError as error:
+        return [Finding("settings", "fail", problem) for problem in error.problems]
+    return [*examine(settings), _home(settings), _webserver(settings)]
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at every part, without a paid call and without waiting long for a lock."""
+    patience = min(settings.lock_timeout_s, 2.0)
+    platform = Platform(settings.model_copy(update={"lock_timeout_s": patience}))
+    yield _settings(settings)
+    yield _versions()
+    yield _attempt("state folder", _state_folder, settings.home)
+    yield _attempt("catalog", _catalog, platform)
+    yield _attempt("storage", _storage, platform)
+    for source in settings.sources:
+        yield _attempt(f"source {source}", _source, platform, source)
+    for index in settings.indexes:
+        yield _attempt(f"embedder of {index}", _embedder, platform, index)
+        yield _attempt(f"index {index}", _index, platform, index)
+    platform.close()
+
+
+def _attempt(part: str, look: Callable[..., Finding], *what: Any) -> Finding:
+    """What looking found; an error is a finding too."""
+    try:
+        return look(*what)
+    except (PlatformError, OSError) as error:
+        return Finding(part, "fail", " ".join(str(error).split()))
+
+
+def _settings(settings: Settings) -> Finding:
+    names = f"sources: {', '.join(settings.sources) or 'none'}; indexes: "
+    names += ", ".join(settings.indexes) + f"; live: {settings.live}"
+    if settings.sources:
+        return Finding("settings", "ok", names)
+    return Finding("settings", "warn", f"{names}. Name a folder or bucket under `sources`")
+
+
+def _catalog(platform: Platform) -> Finding:
+    return Finding("catalog", "ok", platform.catalog.display)
+
+
+def _versions() -> Finding:
+    python = ".".join(map(str, sys.version_info[:3]))
+    found, missing = [f"Python {python}"], []
+    for name in _LIBRARIES:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        return Finding("versions", "fail", f"not installed: {', '.join(missing)}. Run: make venv")
+    return Finding("versions", "ok", ", ".join(found))
+
+
+def _state_folder(home: Path) -> Finding:
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=home):
+        pass
+    free = shutil.disk_usage(home).free
+    shown = f"{home}: writable, {free / 1e9:,.1f} GB free"
+    if free < _FREE_LEAST:
+        return Finding("state folder", "fail", f"{shown}; free some space")
+    if free < _FREE_GOOD:
+        return Finding("state folder", "warn", f"{shown}; that is little, free some space")
+    return Finding("state folder", "ok", shown)
+
+
+def _storage(platform: Platform) -> Finding:
+    url = platform.settings.storage
+    check_reachable(platform.objects, url)
+    return Finding("storage", "ok", display_url(url))
+
+
+def _source(platform: Platform, name: str) -> Finding:
+    """Only the first batch is listed, however large the source is."""
+    url = platform.source_settings(name).url
+    found = len(next(iter(platform.raw(name).source.batches()), []))
+    if not found:
+        detail = f"{url}: can be listed, and is empty; put documents there, or correct its url"
+        return Finding(f"source {name}", "warn", detail)
+    return Finding(f"source {name}", "ok", f"{url}: {found:,} objects in the first batch")
+
+
+def _embedder(platform: Platform, name: str) -> Finding:
+    part = f"embedder of {name}"
+    model = platform.index_settings(name).embedder.model
+    if model == "wordllama":
+        dimension = platform.version(name).embedder.dimension
+        return Finding(part, "ok", f"wordllama, in process, {dimension} dimensions")
+    price = platform.cost_microusd(name, 1_000_000) / 1_000_000
+    if price and not os.environ.get("OPENAI_API_KEY"):
+        return Finding(part, "fail", f"{model}: no key. Set OPENAI_API_KEY in the environment")
+    return Finding(part, "ok", f"{model}, ${price:.2f} per million tokens; nothing was sent")
+
+
+def _index(platform: Platform, name: str) -> Finding:
+    version = platform.version(name)
+    version.refuse_changed(platform.catalog)
+    try:
+        with platform.vectors.open_existing(name) as collection:
+            version.refuse_other(collection)
+            return Finding(f"index {name}", "ok", f"{collection.count():,} points")
+    except CollectionMissing:
+        detail = "not built yet. Run: rag-platform sync SOURCE (or replay, for what is recorded)"
+        return Finding(f"index {name}", "warn", detail)
+
+
+def _home(settings: Settings) -> Finding:
+    named = os.environ.get("DAGSTER_HOME")
+    home = named or str(settings.home / "dagster")
+    if named and not os.path.isdir(named):
+        detail = f"{named}: no such folder yet; the first run makes it, or correct DAGSTER_HOME"
+        return Finding("DAGSTER_HOME", "warn", detail)
+    return Finding("DAGSTER_HOME", "ok", home if named else f"{home} (not set, the default)")
+
+
+def _webserver(settings: Settings) -> Finding:
+    from rag_platform.defs.operations import launch
+
+    stages = launch.STAGES + launch.INDEX_STAGES
+    keys = [
+        key
+        for source in settings.sources
+        for key in launch.keys_of(source, list(settings.indexes), stages=stages)
+    ]
+    url = launch.webserver_url()
+    if launch.webserver_serves(keys):
+        return Finding("webserver and daemon", "ok", url)
+    detail = (
+        f"{url}: no webserver that knows these assets and has a daemon; sync and replay run in "
+        "process. Start both with: make dev"
+    )
+    return Finding("webserver and daemon", "warn", detail)

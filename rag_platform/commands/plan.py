@@ -1,0 +1,45 @@
+"""What the next sync of some sources would do, over sources and indexes; records nothing."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from rag_platform.documents.changelog import implausible_loss
+from rag_platform.indexing.plan import index_need
+from rag_platform.indexing.progress import unfinished_windows
+from rag_platform.platform import Platform
+
+
+def plan_of(platform: Platform, sources: Sequence[str]) -> dict[str, Any]:
+    """The stable JSON form of the plan. Raises `SourceUnavailable`, `RecipeMismatch`."""
+    return {
+        "sources": {source: _source(platform, source) for source in sources},
+        "indexes": {
+            index: index_need(
+                (platform.chunks(source, index) for source in sources),
+                catalog=platform.catalog,
+                memo=platform.memo,
+                price=partial(platform.cost_microusd, index),
+            ).as_json()
+            for index in platform.settings.indexes
+        },
+    }
+
+
+def _source(platform: Platform, source: str) -> dict[str, Any]:
+    settings = platform.source_settings(source)
+    window = platform.calendar(source).current()
+    found = platform.raw(source).preview(window)
+    unfinished = unfinished_windows(platform.catalog, source, list(platform.settings.indexes))
+    counts = asdict(found)
+    known = counts.pop("known")
+    return {
+        "url": settings.url,
+        "window": window,
+        **counts,
+        "refused": implausible_loss(
+            found.listed, found.gone, known=known, share=settings.max_deletion_share
+        ),
+        "unfinished_windows": unfinished,
+    }
