@@ -11,73 +11,20 @@ same contestant, so that each one's own way to split is its own measure.
 """
 
 import argparse
-import importlib
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from contestant import EMBED_BATCH, Contestant, Embedder, Recipe, versions
+from contestant import EMBED_BATCH, Embedder, Recipe, versions
 from corpora import unpack_base
+from stage import MARK, SIDES, Stage, ask, contestant_of, differences
 
-SIDES = {
-    "langchain": ("with_langchain", "LangChain"),
-    "llamaindex": ("with_llama_index", "LlamaIndex"),
-    "cocoindex": ("with_cocoindex", "CocoIndex"),
-}
 DOCUMENTS = 24
-EVERYTHING = 5000  # more passages than the small corpus has
-MARK = "Zanzibar lighthouse keepers calibrate their telemetry at dusk."
-
-Contents = Counter[tuple[str, str]]
-
-
-class TroubledEmbedder(Embedder):
-    """Dies, or takes the process with it, before it has embedded more than `limit` texts."""
-
-    def __init__(self, dimensions: int, *, limit: int, kill: bool, paid: Path) -> None:
-        super().__init__(dimensions)
-        self._limit = limit
-        self._kill = kill
-        self._paid = paid
-
-    def before_call(self, texts: int) -> None:
-        """Write down what has been paid for; then trouble, if it is time."""
-        self._paid.write_text(str(self.texts), encoding="utf-8")
-        if self.texts + texts <= self._limit:
-            return
-        if self._kill:
-            os.kill(os.getpid(), signal.SIGKILL)
-        raise ConnectionError("the embedder is down")
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a child process is asked to do: sync (or not) and tell what is searchable."""
-
-    side: str
-    folder: str
-    state: str
-    recipe: Recipe
-    sync: bool = True
-    limit: int | None = None
-    kill: bool = False
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a child process did. `failed` is its error in one line, if it ended in one."""
-
-    embedded: int
-    contents: Contents
-    failed: str = ""
 
 
 @dataclass
@@ -91,129 +38,9 @@ class Result:
     note: str = ""
 
 
-def contestant_of(side: str) -> type[Contestant]:
-    """The class behind a name; imported only in the process that runs it."""
-    module, name = SIDES[side]
-    found: type[Contestant] = getattr(importlib.import_module(module), name)
-    return found
-
-
-def child(orders: list[Order]) -> None:
-    """Run the orders in this process; prints one line of JSON."""
-    print("\n" + json.dumps([_obey(order) for order in orders]))
-
-
-def _obey(order: Order) -> dict[str, object]:
-    state = Path(order.state)
-    state.mkdir(parents=True, exist_ok=True)
-    embedder = _embedder(order, state)
-    entrant = contestant_of(order.side)(state, embedder, order.recipe)
-    failed = ""
-    if order.sync:
-        try:
-            entrant.sync(Path(order.folder))
-        except Exception as error:  # whatever a contestant raises is its answer
-            failed = f"{type(error).__name__}: {error}".splitlines()[0][:120]
-    hits, lost = _search_all(entrant)
-    return {"embedded": embedder.texts, "hits": hits, "failed": failed or lost}
-
-
-def _embedder(order: Order, state: Path) -> Embedder:
-    dimensions = order.recipe.dimensions
-    if order.limit is None:
-        return Embedder(dimensions)
-    paid = _paid_file(state)
-    return TroubledEmbedder(dimensions, limit=order.limit, kill=order.kill, paid=paid)
-
-
-def _search_all(entrant: Contestant) -> tuple[list[tuple[str, str]], str]:
-    try:
-        return [(hit.path, hit.text) for hit in entrant.search(MARK, EVERYTHING)], ""
-    except Exception as error:  # an index that cannot be searched holds nothing
-        return [], f"search: {type(error).__name__}: {error}".splitlines()[0][:120]
-
-
-def _paid_file(state: Path) -> Path:
-    return state.with_name(f"{state.name}.paid")
-
-
-@dataclass
-class Stage:
-    """A contestant's folder and state between the cases."""
-
-    side: str
-    work: Path
-    recipe: Recipe = field(default_factory=Recipe)
-    embedded_once: set[tuple[int, str]] = field(default_factory=set)
-    controls: int = 0
-
-    @property
-    def folder(self) -> Path:
-        return self.work / "corpus"
-
-    @property
-    def state(self) -> Path:
-        return self.work / "state"
-
-    def page(self, number: int) -> Path:
-        """The page with that number, in the order of their names."""
-        return sorted(self.folder.glob("*.md"))[number]
-
-    def order(self, **changes: object) -> Order:
-        """What to ask for, the folder, state and recipe being those of the stage."""
-        order = Order(self.side, str(self.folder), str(self.state), self.recipe)
-        return replace(order, **changes)  # type: ignore[arg-type]
-
-    def control(self) -> Order:
-        """A new index of the folder as it is now."""
-        self.controls += 1
-        return self.order(state=str(self.work / f"control{self.controls}"))
-
-    def ask(self, **changes: object) -> Answer:
-        """Let the contestant do it in a process of its own."""
-        return ask([self.order(**changes)])[0]
-
-    def fresh(self) -> Contents:
-        """What is searchable in a new index of the folder as it is now."""
-        return ask([self.control()])[0].contents
-
-    def needed(self, wanted: Contents) -> int:
-        """Passages in `wanted` that were never embedded before; they count as embedded now."""
-        texts = {(self.recipe.dimensions, text) for _, text in wanted}
-        missing = texts - self.embedded_once
-        self.embedded_once |= texts
-        return len(missing)
-
-
-def ask(orders: list[Order]) -> list[Answer]:
-    """Let one new process obey the orders; a process that is killed answers for the first."""
-    told = json.dumps([asdict(order) for order in orders])
-    command = [sys.executable, __file__, "--child", told]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == -signal.SIGKILL:
-        paid = int(_paid_file(Path(orders[0].state)).read_text(encoding="utf-8"))
-        return [Answer(paid, Counter(), "killed")]
-    if done.returncode != 0:
-        raise RuntimeError(f"{orders[0].side}: {done.stderr[-2000:]}")
-    return [
-        Answer(row["embedded"], Counter((path, text) for path, text in row["hits"]), row["failed"])
-        for row in json.loads(done.stdout.splitlines()[-1])
-    ]
-
-
-def differences(found: Contents, wanted: Contents) -> str:
-    """What is wrong with `found`, in words; empty when nothing is."""
-    told = []
-    lost = {key for key in wanted if key not in found}
-    stale = {key for key in found if key not in wanted}
-    doubled = {key for key in found if key in wanted and found[key] > wanted[key]}
-    for name, keys in (("lost", lost), ("stale", stale), ("doubled", doubled)):
-        if keys:
-            told.append(f"{len(keys)} {name}")
-    return ", ".join(told)
-
-
-def after_change(stage: Stage, case: str, *, musts: Iterable[tuple[str, str]] = ()) -> Result:
+def after_change(
+    stage: Stage, case: str, *, musts: Iterable[tuple[str, str]] = (), gone: str = ""
+) -> Result:
     """Sync the changed folder and judge; `musts` are (page, words) that have to be found."""
     answer, control = ask([stage.order(), stage.control()])
     wanted = control.contents
@@ -222,6 +49,8 @@ def after_change(stage: Stage, case: str, *, musts: Iterable[tuple[str, str]] = 
     for path, words in musts:
         if not any(path == at and words in text for at, text in answer.contents):
             wrong.append(f"not found under {path}")
+    if any(path == gone for path, _ in answer.contents):
+        wrong.append("an empty passage stays")
     note = "; ".join(part for part in wrong if part)
     return Result(case, answer.embedded, needed, not note, note)
 
@@ -281,8 +110,9 @@ def removed(stage: Stage) -> Result:
 
 
 def emptied(stage: Stage) -> Result:
-    stage.page(8).write_text("", encoding="utf-8")
-    return after_change(stage, "8 page emptied")
+    page = stage.page(8)
+    page.write_text("", encoding="utf-8")
+    return after_change(stage, "8 page emptied", gone=page.name)
 
 
 def two_identical_removed(stage: Stage) -> Result:
@@ -326,7 +156,10 @@ def another_model(stage: Stage) -> Result:
     if result.correct and result.embedded == 0:
         result.correct, result.note = False, "not noticed: old vectors, new questions"
     elif result.correct:
-        result.correct, result.note = False, "replaced: no old index beside that keeps serving"
+        result.correct, result.note = (
+            False,
+            "replaced: no old index beside that keeps serving",
+        )
     return result
 
 
@@ -452,7 +285,7 @@ def start_over(stage: Stage) -> None:
 
 
 def table(results: dict[str, list[Result]]) -> str:
-    """Markdown: a row per case, a column per contestant: embedded/needed, and what went wrong."""
+    """Markdown: a row per case, a column per contestant, and what went wrong."""
     sides = list(results)
     lines = ["| case | " + " | ".join(sides) + " |", "|---" * (len(sides) + 1) + "|"]
     for row in zip(*results.values(), strict=True):
@@ -465,23 +298,16 @@ def _cell(result: Result) -> str:
     if result.correct is None:
         return f"n/a ({result.note})"
     verdict = "right" if result.correct else f"**wrong**: {result.note}"
-    return f"{result.embedded} of {result.needed}, {verdict}"
+    return f"{result.embedded} embedded, {result.needed} needed, {verdict}"
 
 
 def main() -> None:
-    """The command line; `--child` is how it calls itself."""
+    """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder with docs_opentelemetry")
+    parser.add_argument("--data", type=Path, required=True, help="folder with docs_opentelemetry")
     parser.add_argument("--sides", default=",".join(SIDES))
     parser.add_argument("--out", type=Path, help="write the results as JSON there")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.child:
-        told = json.loads(arguments.child)
-        child([Order(**{**order, "recipe": Recipe(**order["recipe"])}) for order in told])
-        return
-    if arguments.data is None:
-        parser.error("--data is required")
     corpus = arguments.data / "docs_opentelemetry"
     results = {side: play(side, corpus) for side in arguments.sides.split(",")}
     print(table(results))

@@ -41,9 +41,7 @@ SUBJECTS = {
 
 def seconds(code: str) -> float:
     """CPU time that a fresh process needs for `code`, the interpreter's start left out."""
-    timed = (
-        f"import time; start = time.process_time()\n{code}\nprint(time.process_time() - start)"
-    )
+    timed = f"import time; start = time.process_time()\n{code}\nprint(time.process_time() - start)"
     # Without bytecode every process would compile Dagster again.
     environ = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(

@@ -88,6 +88,7 @@ class Embedder:
 
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
         vectors: NDArray[np.float32] = self._model.embed(texts, norm=True, batch_size=EMBED_BATCH)
+        vectors = np.nan_to_num(vectors)  # wordllama's answer to an empty text is NaN
         if self.dimensions == vectors.shape[1]:
             return vectors
         vectors = vectors[:, : self.dimensions]

@@ -87,7 +87,7 @@ def sync(
     source: str, window: str | None, allow_deletions: bool, refresh: bool, as_json: bool
 ) -> None:
     """Bring the indexes up to date with SOURCE."""
-    with _runs() as runs:
+    with _runs(source) as runs:
         from rag_platform.commands import runs as verbs
 
         done = verbs.sync(runs, source, window, allow_deletions=allow_deletions, refresh=refresh)
@@ -109,7 +109,7 @@ def replay(
     As an asset backfill when the webserver is up, in this process otherwise. With --index only
     that index version is filled.
     """
-    with _runs() as runs:
+    with _runs(source) as runs:
         from rag_platform.commands import runs as verbs
         from rag_platform.defs.operations import launch
 
@@ -246,9 +246,9 @@ def list_letters(source: str | None, as_json: bool) -> None:
         if as_json:
             _print_json([letter.as_json() for letter in found])
             return
-        from rag_platform.commands.output import letter_table, out
+        from rag_platform.commands.output import letter_lines, out
 
-        out().print(letter_table(found) if found else "No dead letters.")
+        out().print(*(letter_lines(found) if found else ["No dead letters."]), sep="\n")
 
 
 @dead_letters.command("replay")
@@ -257,14 +257,12 @@ def list_letters(source: str | None, as_json: bool) -> None:
 @_as_json
 def replay_dead_letters(source: str | None, reason: str | None, as_json: bool) -> None:
     """Try dead letters again. Quarantined ones are left until their bytes or the parser change."""
-    with _runs() as runs:
+    with _runs(source) as runs:
         from rag_platform.commands import runs as verbs
         from rag_platform.documents.dead_letters import letters
 
         platform = runs.platform
         known = list(platform.settings.sources)
-        for name in [source] if source else []:
-            platform.source_settings(name)
         found = [
             letter
             for letter in letters(platform.catalog, source=source)
@@ -373,11 +371,13 @@ def _platform() -> Iterator["Platform"]:
 
 
 @contextmanager
-def _runs() -> Iterator["Runs"]:
-    """Runs in process, with their progress on standard error."""
+def _runs(source: str | None = None) -> Iterator["Runs"]:
+    """Runs in process, with their progress on standard error; `source` is one of the settings."""
     with _platform() as platform:
+        if source is not None:
+            platform.source_settings(source)
         from rag_platform.commands import runs as verbs
-        from rag_platform.commands.output import StepProgress, terminal
+        from rag_platform.commands.progress import StepProgress, terminal
 
         with verbs.opened(platform, StepProgress(terminal()), verbose=_is_verbose()) as runs:
             yield runs
@@ -392,12 +392,12 @@ def _report(runs: "Runs", done: "list[PageRun]", source: str, *, as_json: bool) 
     if as_json:
         _print_json({"source": source, "runs": [run.as_json() for run in done]})
     else:
-        from rag_platform.commands.output import letter_table, out, outcome_table
+        from rag_platform.commands.output import letter_lines, out, outcome_table
         from rag_platform.documents.dead_letters import letters
 
         out().print(outcome_table(done, source))
         if found := letters(runs.platform.catalog, source=source):
-            out().print(f"{len(found)} dead letters:", letter_table(found), sep="\n")
+            out().print(f"{len(found)} dead letters:", *letter_lines(found), sep="\n")
     _fail_on_problems(done)
 
 

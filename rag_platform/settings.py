@@ -132,7 +132,7 @@ class SourceSettings(Section):
     exclude: tuple[Text, ...] = Field(
         default=(".*",),
         description="Globs below `url`, as in .gitignore, of the documents to leave, `include` or "
-        "not; by default hidden files and folders."
+        "not; by default hidden files and folders.",
     )
     max_deletion_share: Share = Field(
         default=0.5,

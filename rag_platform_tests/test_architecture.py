@@ -26,7 +26,7 @@ ROWS: list[tuple[str, ...]] = [
     ("defs.operations.launch",),
     ("definitions",),
     ("defs",),
-    ("resources", "doctor", "planning"),
+    ("resources",),
     ("platform",),
     ("indexing", "operations"),
     ("documents", "retrieval", "demo"),
@@ -44,8 +44,27 @@ DAGSTER_FACE = ("definitions", "defs", "resources")
 
 # Each takes tens of milliseconds to seconds to import, so they wait until they are used.
 HEAVY = frozenset(
-    "boto3 botocore kreuzberg lxml mlflow obstore openai pandas psycopg pyarrow pypdfium2 "
-    "qdrant_client qdrant_edge safetensors scipy sklearn tokenizers trafilatura wordllama".split()
+    {
+        "boto3",
+        "botocore",
+        "kreuzberg",
+        "lxml",
+        "mlflow",
+        "obstore",
+        "openai",
+        "pandas",
+        "psycopg",
+        "pyarrow",
+        "pypdfium2",
+        "qdrant_client",
+        "qdrant_edge",
+        "safetensors",
+        "scipy",
+        "sklearn",
+        "tokenizers",
+        "trafilatura",
+        "wordllama",
+    }
 )
 
 
@@ -87,8 +106,6 @@ def _library(module: str) -> str:
 def _part(module: str) -> str | None:
     """The entry of ROWS that a module below rag_platform belongs to."""
     words = module.split(".")
-    if words[0].startswith("cli_"):
-        words[0] = "cli"
     prefixes = [".".join(words[:length]) for length in range(len(words), 0, -1)]
     return next((prefix for prefix in prefixes if prefix in ROW_OF), None)
 
@@ -176,8 +193,7 @@ def test_loading_the_code_location_imports_nothing_heavy(tmp_path: Path) -> None
     )
     home = tmp_path / "home"
     loaded = _modules_after(
-        "from rag_platform.definitions import defs\n"
-        "assert len(defs.resolve_all_asset_keys()) == 6",
+        "from rag_platform.definitions import defs\nassert len(defs.resolve_all_asset_keys()) == 6",
         {"RAG_PLATFORM_CONFIG": str(settings), "RAG_PLATFORM_HOME": str(home)},
     )
     assert "dagster" in loaded

@@ -5,7 +5,7 @@ from datetime import date
 from rich.markup import escape
 
 from rag_platform import demo
-from rag_platform.commands.output import letter_table, out, outcome_table, passages
+from rag_platform.commands.output import letter_lines, out, outcome_table, passages
 from rag_platform.commands.runs import DEMO_SOURCE, PageRun, Runs, replay_demo
 from rag_platform.documents.dead_letters import letters
 
@@ -24,7 +24,7 @@ def run_demo(runs: Runs, days: int | None) -> list[PageRun]:
     if dead:
         console.print(
             f"\n{len(dead)} documents have no text, and say why (dead letters):",
-            letter_table(dead),
+            *letter_lines(dead),
             sep="\n",
         )
     if all(run.success for run in done):

@@ -1,91 +1,31 @@
-"""What the command line shows: tables and passages for people, progress while runs go."""
+"""What the command line shows people: tables and passages."""
 
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.live import Live
 from rich.markup import escape
-from rich.spinner import Spinner
 from rich.table import Table
-from rich.text import Text
-
-from rag_platform.operations.terminal import error_stream
 
 if TYPE_CHECKING:
     from rag_platform.commands.doctor import Finding
     from rag_platform.commands.runs import PageRun
-    from rag_platform.defs.operations.launch import StepUpdate
     from rag_platform.documents.dead_letters import DeadLetter
     from rag_platform.indexing.reconcile import ReconcileReport
     from rag_platform.retrieval.search import Result
 
 _PASSAGE = 480
+_FILE_WIDTH = 110
+_SHORT = {"dead_lettered": "dead", "from_memo": "memo"}
 _STATES = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]"}
 
 
 def out() -> Console:
     """Standard output, for results."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-
-
-def terminal() -> Console:
-    """Standard error, for progress."""
-    return Console(file=error_stream(), highlight=False)
-
-
-class StepProgress:
-    """Shows the steps of runs: live on a terminal, and a line for each run when it has ended."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._began: dict[str, float] = {}
-        self._steps: dict[str, str] = {}
-
-    @contextmanager
-    def run(self, title: str) -> Iterator[None]:
-        """The length of one run."""
-        self._began, self._steps = {}, {}
-        started = time.monotonic()
-        waiting = Spinner("dots", Text(f" {title} starting"))
-        with Live(
-            waiting,
-            console=self._console,
-            transient=True,
-            refresh_per_second=8,
-            redirect_stdout=False,
-            redirect_stderr=False,
-        ) as live:
-            self._live, self._title = live, title
-            yield
-        took = timedelta(seconds=round(time.monotonic() - started))
-        steps = ", ".join(self._steps.values())
-        self._console.print(
-            f"[bold]{escape(title)}[/] {steps or 'nothing ran'} [dim]({took})[/]", soft_wrap=True
-        )
-
-    def __call__(self, update: "StepUpdate") -> None:
-        """A step has come to another state."""
-        name = update.step.partition("/")[2]
-        if update.state == "started":
-            self._began[name] = time.monotonic()
-        else:
-            self._steps[name] = self._done(name, update.state)
-        open_ = [name for name in self._began if name not in self._steps]
-        line = " ".join([self._title, ", ".join([*self._steps.values(), *open_])])
-        self._live.update(Spinner("dots", Text.from_markup(" " + line)))
-
-    def _done(self, name: str, state: str) -> str:
-        if state == "skipped":
-            return f"[dim]{escape(name)} skipped[/]"
-        if state == "failed":
-            return f"[red]{escape(name)} FAILED[/]"
-        took = time.monotonic() - self._began.get(name, time.monotonic())
-        return f"{escape(name)} [green]{took:.1f}s[/]"
+    to_file = not sys.stdout.isatty()
+    return Console(highlight=False, width=_FILE_WIDTH if to_file else None, soft_wrap=to_file)
 
 
 def outcome_table(runs: "Sequence[PageRun]", title: str) -> Table:
@@ -94,10 +34,10 @@ def outcome_table(runs: "Sequence[PageRun]", title: str) -> Table:
 
     pages = [run.page for run in runs if run.page is not None]
     shown = [name for name in OUTCOMES if any(name in page["outcomes"] for page in pages)]
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("window", no_wrap=True)
-    for name in ("listed", *shown, "embedded", "from memo", "calls"):
-        table.add_column(name.replace("_", " "), justify="right")
+    for name in ("listed", *shown, "embedded", "from_memo", "calls"):
+        table.add_column(_SHORT.get(name, name), justify="right", overflow="fold")
     for page in pages:
         counts = [page["listed"], *(page["outcomes"].get(name, 0) for name in shown)]
         counts += [page["embedded_chunks"], page["memo_hits"], page["embed_calls"]]
@@ -150,14 +90,14 @@ def status_tables(status: Mapping[str, Any]) -> Iterator[Table]:
     yield table
 
 
-def letter_table(letters: "Sequence[DeadLetter]") -> Table:
-    """Documents without a text, and why."""
-    table = _table("source", "document", "window", "reason", "detail", "attempts")
+def letter_lines(letters: "Sequence[DeadLetter]") -> Iterator[str]:
+    """Documents without a text, and why: a line for each, with how often it was tried."""
     for letter in letters:
-        attempts = f"{letter.attempts}, quarantined" if letter.quarantined else str(letter.attempts)
-        cells = (letter.source, letter.key, letter.window, letter.reason, letter.detail, attempts)
-        table.add_row(*map(escape, cells))
-    return table
+        tried = "quarantined" if letter.quarantined else f"attempts: {letter.attempts}"
+        yield (
+            f"[bold]{escape(letter.key)}[/] ({letter.source}, {letter.window}): "
+            f"[yellow]{escape(letter.reason)}[/], {escape(letter.detail)} [dim]({tried})[/]"
+        )
 
 
 def reconcile_table(reports: "Sequence[ReconcileReport]") -> Table:

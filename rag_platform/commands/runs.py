@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rag_platform import demo
-from rag_platform.commands.output import StepProgress
+from rag_platform.commands.progress import StepProgress
 from rag_platform.defs.operations import launch
 from rag_platform.documents.dead_letters import DeadLetter, forget_etags
 from rag_platform.documents.page import passes_of

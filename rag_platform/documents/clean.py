@@ -79,13 +79,15 @@ class CleanDocs:
         """What is wrong with the clean parts of some windows; empty when they fit."""
         import pyarrow.compute as pc
 
-        problems = []
+        problems: list[str] = []
         for window, part in self._parts(windows):
             columns = ["seq", "doc_id", "key", "uri", "reason", "text", "text_hash", "title"]
             for batch in self._pages.read(part, columns=columns):
-                for name in ("seq", "doc_id", "key", "uri"):
-                    if batch[name].null_count:
-                        problems.append(f"{window}: {batch[name].null_count} rows without {name}")
+                problems += [
+                    f"{window}: {batch[name].null_count} rows without {name}"
+                    for name in ("seq", "doc_id", "key", "uri")
+                    if batch[name].null_count
+                ]
                 dead = pc.is_valid(batch["reason"])
                 for name in ("text", "text_hash", "title"):
                     wrong = pc.sum(pc.equal(pc.is_valid(batch[name]), dead)).as_py()

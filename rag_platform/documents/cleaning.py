@@ -18,7 +18,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 _BLANK_LINES = re.compile(r"\n{3,}")
 _DIGITS = re.compile(r"\d+")
 
-_PUNCTUATION = frozenset(".,;:!?'\"()-–—/%&#*`_")
+_PUNCTUATION = frozenset(".,;:!?'\"()-\N{EN DASH}\N{EM DASH}/%&#*`_")
 _MIN_PAGES_FOR_BOILERPLATE = 4
 _EDGE_LINES = 3
 _MAX_GARBLED_SHARE = 0.05

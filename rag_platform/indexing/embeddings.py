@@ -10,11 +10,12 @@ import numpy as np
 from rag_platform.encoders.base import Embedder, Vectors
 from rag_platform.encoders.validation import InvalidEmbedding, validate
 from rag_platform.indexing.chunks import Chunks
-from rag_platform.indexing.progress import note_figures, unapplied_passes
+from rag_platform.indexing.progress import note_figures, unapplied, unapplied_passes
 from rag_platform.llm.budget import BudgetExceeded
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.memo import Memo, memo_key
 from rag_platform.storage.pages import PageStore
+from rag_platform.storage.schema import changes
 
 logger = logging.getLogger(__name__)
 
@@ -111,21 +112,14 @@ class Embeddings:
         index, source = self._chunks.index.name, self._chunks.source
         for window in windows:
             for pass_no in unapplied_passes(self._catalog, index, source, window):
-                part = self._chunks.part(window, pass_no)
-                assert part is not None
-                for batch in self._pages.read(part, columns=["text"]):
-                    texts = batch.column(0).to_pylist()
+                for texts, _ in self._texts(window, pass_no):
                     yield window, [passage_key(self._embedder, text) for text in texts]
 
     def _wanted(
         self, window: str, pass_no: int, figures: EmbedFigures
     ) -> Iterator[tuple[bytes, str, int]]:
         """The chunks of a pass that have no vector yet."""
-        part = self._chunks.part(window, pass_no)
-        if part is None:
-            raise RuntimeError(f"{self._chunks.source} {window}: chunks must run first")
-        for batch in self._pages.read(part, columns=["text", "tokens"]):
-            texts, tokens = batch.column(0).to_pylist(), batch.column(1).to_pylist()
+        for texts, tokens in self._texts(window, pass_no):
             keys = [passage_key(self._embedder, text) for text in texts]
             known = self._memo.known(keys)
             for key, text, count in zip(keys, texts, tokens, strict=True):
@@ -134,6 +128,22 @@ class Embeddings:
                 else:
                     known.add(key)  # the same text later in the batch is the same vector
                     yield key, text, count
+
+    def _texts(self, window: str, pass_no: int) -> Iterator[tuple[list[str], list[int]]]:
+        """Texts and sizes of a pass's chunks, those only of documents that the index lacks: what
+        a newer change has superseded since it was chunked is not paid for."""
+        part = self._chunks.part(window, pass_no)
+        if part is None:
+            raise RuntimeError(f"{self._chunks.source} {window}: chunks must run first")
+        lacking = unapplied(self._chunks.index.name, self._chunks.source)
+        for batch in self._pages.read(part, columns=["seq", "text", "tokens"]):
+            rows = batch.to_pylist()
+            numbers = {row["seq"] for row in rows}
+            with self._catalog.read() as connection:
+                found = connection.execute(lacking.where(changes.c.seq.in_(numbers)))
+                wanted = {row.seq for row in found}
+            rows = [row for row in rows if row["seq"] in wanted]
+            yield [row["text"] for row in rows], [row["tokens"] for row in rows]
 
     def _embed(self, missing: dict[bytes, tuple[str, int]], figures: EmbedFigures) -> None:
         if not missing:

@@ -4,18 +4,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 
+from rag_platform.encoders.base import Vectors
 from rag_platform.indexing.chunks import Chunks
+from rag_platform.indexing.embeddings import passage_key, vector_from
 from rag_platform.indexing.vector_index import ApplyFigures, IndexWriter, Wanted
 from rag_platform.indexing.version import IndexVersion
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.memo import Memo
 from rag_platform.storage.pages import PageStore
 from rag_platform.storage.schema import index_documents
-from rag_platform.storage.vectors.base import Collection, VectorStore
+from rag_platform.storage.vectors.base import Collection, Point, VectorStore
 
 _BATCH = 200
+# A store may round a vector; it does not turn it.
+_SAME_DIRECTION = 0.999
 
 
 @dataclass(slots=True)
@@ -84,6 +89,8 @@ class Reconciler:
                 report.drifted += len(drifted)
                 if repair and drifted:
                     self._repair(writer, [row for row in batch if row.doc_id in drifted], report)
+                whole = [row.doc_id for row in batch if row.doc_id not in drifted]
+                self._check_vectors(collection, whole, report, repair=repair)
             orphans = list(self._orphans(collection))
             if repair:
                 collection.delete(orphans)
@@ -91,6 +98,35 @@ class Reconciler:
             report.orphan_points = 0 if repair else len(orphans)
             report.points = collection.count()
         return report
+
+    def _check_vectors(
+        self,
+        collection: Collection,
+        doc_ids: Sequence[str],
+        report: ReconcileReport,
+        *,
+        repair: bool,
+    ) -> None:
+        """Points of sound documents whose vector is not the one remembered for their text."""
+        present = collection.present(doc_ids)
+        payloads = {point: found for points in present.values() for point, found in points.items()}
+        embedder = self._index.embedder
+        keys = {point: passage_key(embedder, found["text"]) for point, found in payloads.items()}
+        known = self._memo.get_many(keys.values())
+        stored = collection.vectors(list(payloads))
+        strayed = [
+            Point(
+                point, vector, self._index.sparse.passage(payloads[point]["text"]), payloads[point]
+            )
+            for point, key in keys.items()
+            if key in known
+            and _cosine(stored[point], vector := vector_from(known[key])) < _SAME_DIRECTION
+        ]
+        documents = len({point.payload["doc_id"] for point in strayed})
+        report.drifted += documents
+        if repair:
+            collection.upsert(strayed)
+            report.repaired += documents
 
     def _known(self) -> Iterator[Sequence[Any]]:
         """The documents that the index holds as fully applied, in batches."""
@@ -166,3 +202,7 @@ class Reconciler:
             )
             known = set(rows.scalars())
         return [point for point, doc_id in batch if doc_id not in known]
+
+
+def _cosine(one: Vectors, other: Vectors) -> float:
+    return float(one @ other / np.sqrt((one @ one) * (other @ other)))

@@ -31,7 +31,7 @@ def build(tmp_path: Path, engine: str) -> Iterator[Build]:
     made: list[World] = []
 
     def make(indexes: dict[str, Recipe] | None = None, *, name: str = "world") -> World:
-        made.append(World(tmp_path / name, engine=engine, indexes=indexes))
+        made.append(World(tmp_path / name, engine=engine, indexes=indexes, quick=True))
         return made[-1]
 
     yield make

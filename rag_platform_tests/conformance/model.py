@@ -47,7 +47,7 @@ def text_of(key: str, content: bytes) -> str | None:
         text = re.sub(r".*<main>|</main>.*", "", text, flags=re.DOTALL)
         text = text.replace("<h1>", "# ").replace("<h2>", "## ").replace("<p>", "")
         text = re.sub(r"</(h1|h2|p)>", "\n\n", text)
-    return text.rstrip()
+    return "\n".join(line.rstrip() for line in text.splitlines()).rstrip()
 
 
 def title_of(key: str, text: str) -> str:

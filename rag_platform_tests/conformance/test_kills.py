@@ -37,6 +37,7 @@ class Scene:
         self.root = root
         self.engine = engine
         self._made = 0
+        (root / "cold").mkdir()
         with self.opened("cold") as world:
             fill(world.folder)
         with self.opened("warm") as world:

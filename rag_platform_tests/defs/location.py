@@ -110,9 +110,10 @@ class Location:
         *windows: str,
         stages: Sequence[str] = STAGES + INDEX_STAGES,
         indexes: Sequence[str] = (INDEX,),
+        keys: Sequence[dg.AssetKey] | None = None,
         config: dict[str, Any] | None = None,
     ) -> Outcome:
-        """Materialize stages of one window, or in one run of the range between two."""
+        """Materialize stages, or those `keys`, of one window or of the range between two."""
         first, last = windows[0], windows[-1]
         ranges = {
             "dagster/asset_partition_range_start": first,
@@ -125,7 +126,7 @@ class Location:
                 partition_key=first if len(windows) == 1 else None,
                 tags=ranges if len(windows) > 1 else {},
                 run_config={"ops": config} if config else None,
-                asset_selection=keys_of(SOURCE, indexes, stages=stages),
+                asset_selection=keys or keys_of(SOURCE, indexes, stages=stages),
                 raise_on_error=False,
             )
         )

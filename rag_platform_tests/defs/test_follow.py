@@ -39,10 +39,8 @@ class Ticks:
         rounds = []
         while asked := self.next():
             assert set().union(*asked.values()) == {WINDOW}
-            stages = {name.rpartition("/")[2] for name in asked}
-            indexes = sorted({name.partition("/")[0] for name in asked if "/" in name})
-            # Other indexes have a page of theirs already: to run their stages again is harmless.
-            assert self._location.run(WINDOW, stages=sorted(stages), indexes=indexes).success
+            keys = [dg.AssetKey([SOURCE, *name.split("/")]) for name in sorted(asked)]
+            assert self._location.run(WINDOW, keys=keys).success
             rounds.append(set(asked))
         return rounds
 
@@ -107,7 +105,7 @@ def test_a_new_index_is_not_filled_by_itself_but_follows_new_pages(
 ) -> None:
     location.run(WINDOW)
     ticks.next()
-    second = {"chunker": {"max_tokens": 30, "overlap": 0}, "embedder": "wordllama"}
+    second = {"chunker": {"max_tokens": 40, "overlap": 0}, "embedder": "wordllama"}
     location.configure(indexes={INDEX: SMALL_CHUNKS, "docs_v2": second})
     assert ticks.next() == {}
     assert ticks.next() == {}

@@ -116,7 +116,7 @@ def test_several_sources_and_indexes_share_a_location(location: Location, tmp_pa
         "cadence": "hourly",
         "start": "2026-06-01T05:00:00Z",
     }
-    second = {"chunker": {"max_tokens": 30, "overlap": 0}, "embedder": "wordllama"}
+    second = {"chunker": {"max_tokens": 40, "overlap": 0}, "embedder": "wordllama"}
     location.configure(indexes={INDEX: SMALL_CHUNKS, "docs_v2": second}, sources=tree["sources"])
     graph = location.defs.resolve_asset_graph()
     expected = {

@@ -4,6 +4,7 @@ import functools
 import os
 import signal
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_a_few_batches_start_no_process() -> None:
 def test_batches_are_taken_a_few_at_a_time() -> None:
     taken = []
 
-    def batches() -> "object":
+    def batches() -> Iterator[int]:
         for number in range(100):
             taken.append(number)
             yield number
@@ -80,7 +81,9 @@ def test_a_killed_child_is_an_error() -> None:
         list(in_order(die, range(20), processes=1))
 
 
-def test_what_is_printed_does_not_get_between_the_results(capfd: pytest.CaptureFixture) -> None:
+def test_what_is_printed_does_not_get_between_the_results(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     assert list(in_order(shout, range(12), processes=1)) == list(range(12))
     captured = capfd.readouterr()
     assert captured.out == ""

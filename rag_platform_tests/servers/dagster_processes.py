@@ -94,10 +94,11 @@ def until(ask: Callable[[], T], *, seconds: float, log: Path) -> T:
 
 
 def _answers(url: str) -> bool:
-    with contextlib.suppress(urllib.error.URLError, TimeoutError, ConnectionError):
+    try:
         with urllib.request.urlopen(url, timeout=5) as response:
             return bool(response.status == 200)
-    return False
+    except (urllib.error.URLError, TimeoutError, ConnectionError):
+        return False
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

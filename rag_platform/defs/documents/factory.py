@@ -16,6 +16,8 @@ from rag_platform.settings import Settings, SourceSettings
 OWNERS = ["team:data-platform"]
 # How many windows one run of a backfill takes.
 WINDOWS_PER_RUN = {"daily": 7, "hourly": 24}
+# The tags by which Dagster gives a run its first and its last window.
+RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 NETWORK_RETRIES = dg.RetryPolicy(
     max_retries=2, delay=20, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
 )

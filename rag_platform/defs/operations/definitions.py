@@ -3,7 +3,7 @@
 import dagster as dg
 
 from rag_platform.defs.documents.automation import follow_sensor
-from rag_platform.defs.operations.launch import RANGE_TAGS
+from rag_platform.defs.documents.factory import RANGE_TAGS
 from rag_platform.defs.operations.problems import problems, shown
 from rag_platform.operations.notifications import LogNotifier, RunFailed
 from rag_platform.resources.platform import PlatformResource

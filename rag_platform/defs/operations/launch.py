@@ -15,7 +15,7 @@ from typing import Any, Literal
 import dagster as dg
 
 from rag_platform.defs.documents.automation import job_name
-from rag_platform.defs.documents.factory import WINDOWS_PER_RUN, asset_key
+from rag_platform.defs.documents.factory import RANGE_TAGS, WINDOWS_PER_RUN, asset_key
 from rag_platform.defs.operations.problems import problems, shown
 from rag_platform.errors import PlatformError
 from rag_platform.settings import PROJECT_ROOT, Settings
@@ -25,7 +25,6 @@ INDEX_STAGES = ("chunks", "embeddings", "vector_index")
 
 # The pools of dagster.yaml that need another number of slots than its default.
 _POOLS = {"llm_api": 5, "vector_store": 1}
-RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
 class LaunchFailed(PlatformError):
@@ -102,7 +101,8 @@ def run_in_process(
 ) -> RunResult:
     """Materialize the chain, or those `keys` of it, for adjacent windows in this process.
 
-    The run is recorded in the instance; `on_step` hears of each step while it runs.
+    The run is recorded in the instance; `on_step` hears of each step while it runs. Ctrl-C ends
+    the run and is raised as `KeyboardInterrupt`.
     """
     from rag_platform.definitions import defs
 
@@ -120,8 +120,18 @@ def run_in_process(
         asset_selection=list(keys) if keys is not None else None,
         raise_on_error=False,
     )
+    if any(_is_interruption(event) for event in result.all_events):
+        raise KeyboardInterrupt
     told = tuple(f"{found.where}: {found.text}" for found in problems(result.all_events))
     return RunResult(result.run_id, result.success, told)
+
+
+def _is_interruption(event: dg.DagsterEvent) -> bool:
+    """Ctrl-C: Dagster records it as a failed step and goes on as if it had been one."""
+    if event.event_type != dg.DagsterEventType.STEP_FAILURE:
+        return event.event_type == dg.DagsterEventType.RUN_CANCELED
+    error = event.step_failure_data.error
+    return error is not None and error.cls_name == "DagsterExecutionInterruptedError"
 
 
 def _tell(event: dg.DagsterEvent | None, on_step: Callable[[StepUpdate], None]) -> None:
