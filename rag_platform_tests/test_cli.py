@@ -6,10 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -515,6 +517,54 @@ def test_a_replay_of_an_index_runs_its_branch_only(built: Place) -> None:
     err = built.run(*args[:-1], "2026-01-07", "--index", "docs_v1").stderr
     assert "notes 2026-01-05 to 2026-01-07" in err
     assert "raw_docs" in err
+
+
+class Webserver(BaseHTTPRequestHandler):
+    """Answers as a Dagster webserver with a healthy daemon, and keeps what it was asked."""
+
+    asked: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append(body["variables"])
+        stages = ("chunks", "embeddings", "vector_index")
+        paths = [["notes", stage] for stage in ("raw_docs", "parsed_docs", "clean_docs")]
+        paths += [["notes", "docs_v1", stage] for stage in stages]
+        data: dict[str, Any] = {
+            "repositoriesOrError": {
+                "nodes": [{"assetNodes": [{"assetKey": {"path": p}} for p in paths]}]
+            },
+            "instance": {
+                "daemonHealth": {"allDaemonStatuses": [{"daemonType": "BACKFILL", "healthy": True}]}
+            },
+        }
+        if body["variables"]:
+            success = {"__typename": "LaunchBackfillSuccess", "backfillId": "abc"}
+            data = {"launchPartitionBackfill": success}
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"data": data}).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_replay_is_a_backfill_where_a_webserver_is_up(built: Place) -> None:
+    Webserver.asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Webserver) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        built.env["DAGSTER_WEBSERVER_URL"] = url
+        args = ("replay", "notes", "--from", "2026-01-05", "--to", "2026-01-06", "--refresh")
+        found = built.json(*args)
+        server.shutdown()
+    assert found == {"source": "notes", "backfill": "abc", "url": f"{url}/runs/b/abc"}
+    params = Webserver.asked[-1]["params"]
+    assert params["partitionNames"] == ["2026-01-05", "2026-01-06"]
+    assert {"path": ["notes", "raw_docs"]} in params["assetSelection"]
+    assert len(params["assetSelection"]) == 6
+    config = {"ops": {"notes__raw_docs": {"config": {"refresh": True}}}}
+    assert params["runConfigData"] == config
 
 
 # dead letters

@@ -190,6 +190,12 @@ def test_relative_storage_and_catalog_start_from_the_file(write: Write, tmp_path
     assert settings.catalog_url == f"sqlite:///{tmp_path}/c.db"
 
 
+def test_a_source_may_lie_in_the_state_folder(write: Write, tmp_path: Path) -> None:
+    text = "sources: {demo: {url: $RAG_PLATFORM_HOME/demo/../source, start: 2026-06-30}}"
+    settings = load(write(text), {"RAG_PLATFORM_HOME": str(tmp_path / "state")})
+    assert settings.sources["demo"].url == (tmp_path / "state" / "source").as_uri()
+
+
 def test_a_link_stays_the_address(write: Write, tmp_path: Path) -> None:
     (tmp_path / "v1").mkdir()
     (tmp_path / "current").symlink_to("v1")

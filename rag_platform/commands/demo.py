@@ -50,10 +50,10 @@ def _answer(runs: Runs, last: date) -> None:
     console.print(*passages(results), sep="\n")
     console.print("[bold]Next[/]")
     console.print(
-        '  rag-platform search "What is tail sampling?"   ask the index',
-        "  rag-platform status                            what there is",
-        "  rag-platform dead-letters list                 what has no text, and why",
-        "  make dev                                       the same in the Dagster UI",
-        "  rag-platform reset                             throw all of it away",
+        '  .venv/bin/rag-platform search "What is tail sampling?"  ask the index',
+        "  .venv/bin/rag-platform status                           what there is",
+        "  .venv/bin/rag-platform dead-letters list                what has no text, and why",
+        "  make dev                                                the same in the Dagster UI",
+        "  .venv/bin/rag-platform reset                            throw all of it away",
         sep="\n",
     )

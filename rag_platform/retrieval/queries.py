@@ -37,7 +37,7 @@ def _query(line: str, where: str) -> Query:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise BadQueries(f'{where}: not JSON. Write {{"id": "1", "query": "..."}}.') from error
-    if not isinstance(value, dict) or set(value) < {"id", "query"}:
+    if not isinstance(value, dict) or not value.keys() >= {"id", "query"}:
         raise BadQueries(f'{where}: needs "id" and "query". Write {{"id": "1", "query": "..."}}.')
     if isinstance(value["id"], bool) or not isinstance(value["id"], str | int):
         raise BadQueries(f'{where}: "id" must be text or a whole number.')

@@ -20,9 +20,17 @@ FACTS = st.tuples(st.integers(0, 2), st.sampled_from([0.0, 1.5, 1767225600.12345
 def row(source: str, key: str, facts: tuple[int, float], *, gone: bool) -> dict[str, Any]:
     size, modified = facts
     return {
-        **{"source": source, "key": key, "doc_id": document_id(source, key), "seq": 1},
-        **{"window": "2026-01-01", "pass_no": 1, "gone": gone, "etag": "e", "size": size},
-        **{"modified": modified, "empty": False},
+        "source": source,
+        "key": key,
+        "doc_id": document_id(source, key),
+        "seq": 1,
+        "window": "2026-01-01",
+        "pass_no": 1,
+        "gone": gone,
+        "etag": "e",
+        "size": size,
+        "modified": modified,
+        "empty": False,
     }
 
 

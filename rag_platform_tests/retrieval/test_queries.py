@@ -24,7 +24,7 @@ def test_queries_keep_their_order_and_ids() -> None:
     ],
 )
 def test_a_bad_line_is_named_by_its_number(line: str, words: str) -> None:
-    with pytest.raises(BadQueries, match="^q.jsonl: line 3: ") as raised:
+    with pytest.raises(BadQueries, match=r"^q\.jsonl: line 3: ") as raised:
         read_queries(['{"id": "b", "query": "tea"}', "", line], "q.jsonl")
     assert words in str(raised.value)
 

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from rag_platform.defs.documents.factory import chain
+from rag_platform.documents.sources import SourceUnavailable
 from rag_platform.platform import Platform
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
@@ -81,11 +82,15 @@ def new_objects_sensor(source: str, job: Job, settings: Settings) -> dg.SensorDe
     def new_objects(
         context: dg.SensorEvaluationContext, platform: PlatformResource
     ) -> dg.SensorResult | dg.SkipReason:
-        digest = listing_digest(platform.parts, source)
+        try:
+            digest = listing_digest(platform.parts, source)
+        except SourceUnavailable as error:
+            return dg.SkipReason(str(error))
         if digest == context.cursor:
             return dg.SkipReason(f"{rules.url}: as last time")
         window = platform.parts.calendar(source).current()
-        request = dg.RunRequest(run_key=f"{source}-{digest}", partition_key=window)
+        # No run key: a source may well come back to a state that was asked for before.
+        request = dg.RunRequest(partition_key=window)
         return dg.SensorResult(run_requests=[request], cursor=digest)
 
     return new_objects
