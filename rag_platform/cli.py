@@ -11,54 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rag_platform.commands.group import Cli, DefaultsToList, Reported
 from rag_platform.errors import PlatformError
-from rag_platform.operations.explain import explain
 
 if TYPE_CHECKING:
     from rag_platform.commands.runs import PageRun, Runs
     from rag_platform.platform import Platform
 
-_INTERRUPTED = 130
 _MOST_RESULTS = 200
-
-
-class Reported(click.ClickException):
-    """Problems that are printed a line each; the command exits 1."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-    def show(self, file: Any = None) -> None:
-        """On standard error, whatever else the command wrote."""
-        for problem in self.problems:
-            click.echo(f"error: {problem}", file=file, err=True)
-
-
-class Cli(click.Group):
-    """A group that turns every error into lines: a traceback only with --debug."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (KeyboardInterrupt, click.Abort):
-            click.echo("interrupted", err=True)
-            ctx.exit(_INTERRUPTED)
-        except (click.ClickException, click.exceptions.Exit, BrokenPipeError):
-            raise
-        except Exception as error:
-            if ctx.params["debug"]:
-                raise
-            raise Reported(explain(error)) from error
-
-
-class DefaultsToList(click.Group):
-    """A group whose verb may be left out: it is `list` then."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
 
 
 @click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})

@@ -588,10 +588,10 @@ def test_dead_letters_are_listed_and_replayed(built: Place) -> None:
 
 
 def test_a_document_over_a_limit_is_read_again_once_the_limit_is_raised(place: Place) -> None:
-    place.settings["limits"] = {"max_bytes": 80}
+    place.settings["limits"] = {"max_bytes": 300}
     place.settings["sources"]["notes"]["max_dead_letter_share"] = 0.5
     place.save()
-    place.put("long.md", "# Long\n\n" + "Words about the kettle. " * 6)
+    place.put("long.md", "# Long\n\n" + "Words about the kettle. " * 20)
     place.run("sync", "notes", "--window", "2026-01-05")
     [letter] = place.json("dead-letters")
     assert (letter["reason"], letter["sha256"]) == ("too_large", None)

@@ -651,8 +651,8 @@ def test_the_committed_reference_is_current() -> None:
 def test_the_reference_shows_every_kind_of_default() -> None:
     lines = reference_markdown().splitlines()
     for line in (
-        "| `url` | text | required | Folder (path from the settings file's folder, ~, or "
-        "file:///...) or s3://bucket/prefix. |",
+        "| `url` | text | required | Folder (path from the settings file's folder, from "
+        "$RAG_PLATFORM_HOME or ~, or file:///...) or s3://bucket/prefix. |",
         "| `cadence` | `daily`, `hourly` | `daily` | Length of a window, in UTC. |",
         "| `dimensions` | whole number from 1 or null | `null` | Numbers in a vector; null for the "
         "model's own. |",

@@ -5,6 +5,7 @@ costs a join, not a million lookups. The source's lock must be held.
 """
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -184,21 +185,18 @@ class ChangeLog:
 
     def _pair_moves(self, connection: sa.Connection, window: str, pass_no: int) -> None:
         """Documents that went and came with the same bytes have moved: pair them, in order."""
-        rank = (
-            sa.func.row_number()
-            .over(partition_by=changes.c.sha256, order_by=changes.c.key)
-            .label("rank")
-        )
-        columns = (changes.c.seq, changes.c.key, changes.c.sha256, rank)
         of_pass = self._of_pass(window, pass_no)
-        came = sa.select(*columns).where(of_pass, changes.c.kind == "inserted").subquery()
-        went = sa.select(*columns).where(of_pass, changes.c.kind == "deleted").subquery()
-        pairs = connection.execute(
-            sa.select(came.c.seq, went.c.seq, went.c.key).join(
-                went,
-                sa.and_(came.c.sha256 == went.c.sha256, came.c.rank == went.c.rank),
-            )
-        ).all()
+        rows = sa.select(changes.c.seq, changes.c.key, changes.c.sha256).order_by(changes.c.seq)
+        went: dict[str, deque[Any]] = {}
+        for row in connection.execute(rows.where(of_pass, changes.c.kind == "deleted")):
+            went.setdefault(row.sha256, deque()).append(row)
+        if not went:
+            return
+        pairs = []
+        for row in connection.execute(rows.where(of_pass, changes.c.kind == "inserted")):
+            if row.sha256 is not None and went.get(row.sha256):
+                old = went[row.sha256].popleft()
+                pairs.append((row.seq, old.seq, old.key))
         if not pairs:
             return
         one = sa.update(changes).where(changes.c.seq == sa.bindparam("_seq"))

@@ -48,8 +48,8 @@ class Listing:
             count += len(rows)
             # A transaction each: a slow listing must not keep other writers waiting.
             with self._catalog.begin() as connection:
-                if rows:
-                    connection.execute(sa.insert(listing), rows)
+                # Two names that are not UTF-8 may be shown alike: the first stands for both.
+                self._catalog.upsert(connection, listing, rows, update=())
         return count
 
     def selected(self) -> Iterator[list[ListedObject]]:

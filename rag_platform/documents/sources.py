@@ -1,5 +1,6 @@
 """Sources: where documents come from. A source lists its objects and gives their bytes."""
 
+import errno
 import os
 import stat
 from abc import ABC, abstractmethod
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     import pathspec
 
 _BATCH = 1_000
+# What following a link says when there is nothing at its end.
+_NOWHERE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG})
+_LAST_SECOND = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+_FIRST_SECOND = datetime(1, 1, 1, tzinfo=UTC).timestamp()
 
 
 class SourceUnavailable(PlatformError):
@@ -105,8 +110,10 @@ class FolderSource(Source):
     def _object(self, entry: os.DirEntry[str], key: str) -> ListedObject | None:
         try:
             found = entry.stat()
-        except FileNotFoundError:  # removed since, or a link to nowhere
-            return None
+        except OSError as error:
+            if error.errno in _NOWHERE:  # removed since, or a link to nowhere
+                return None
+            raise
         if not stat.S_ISREG(found.st_mode):
             return None
         etag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
@@ -130,8 +137,15 @@ class FolderSource(Source):
             with open(self._root / key, "rb") as file:
                 found = os.fstat(file.fileno())
                 content = file.read()
-        except FileNotFoundError:
-            return None
+        except PermissionError:
+            raise
+        except OSError as error:
+            if error.errno in _NOWHERE or error.errno == errno.EISDIR:
+                return None
+            raise SourceUnavailable(
+                f"{self.uri(key)}: reading failed ({error.strerror}). Run again when the folder "
+                "can be read."
+            ) from error
         etag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
         return Fetched(content, found.st_mtime, etag)
 
@@ -204,8 +218,8 @@ class Selection:
 
 
 def utc(seconds: float) -> datetime:
-    """A datetime from seconds since 1970."""
-    return datetime.fromtimestamp(seconds, UTC)
+    """A datetime from seconds since 1970; times out of the calendar are its first or last."""
+    return datetime.fromtimestamp(min(max(seconds, _FIRST_SECOND), _LAST_SECOND), UTC)
 
 
 def _first_line(error: BaseException) -> str:

@@ -72,7 +72,7 @@ class Calendar:
 
     def of_time(self, moment: datetime) -> str:
         """The window of a past moment; before the calendar: its first, after it: the current."""
-        return min(max(self.key(moment), self.key(self.start)), self.current())
+        return min(self.key(max(moment, self.start)), self.current())
 
     def of_path(self, path: str) -> str | None:
         """The window of the first date written in a path, or None when there is none."""

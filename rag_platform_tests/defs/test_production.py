@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
+from rag_platform.defs.operations.problems import problems
 from rag_platform.storage.schema import documents, ledger
 from rag_platform_tests.defs.location import INDEX, SOURCE, Location
 from rag_platform_tests.servers.openai_api import KEY, OpenAIServer
@@ -66,7 +67,7 @@ def test_the_chain_on_s3_postgresql_and_a_paid_embedder(
             indexes={INDEX: {"embedder": {"model": "tiny", "dimensions": 8}}},
         )
         outcome = location.run(FIRST)
-        assert outcome.success
+        assert outcome.success, problems(outcome.result.all_events)
         assert outcome.failed() == {}
         assert sorted(server.texts) == ["# Alpha\n\nA red apple.", "# Gamma\n\nA green leaf."]
 

@@ -156,7 +156,7 @@ def _clean(name: str, settings: Settings) -> dg.AssetsDefinition:
             with _one_line():
                 result = parts.clean(name).run(window)
             context.add_asset_metadata(
-                metadata.figures(asdict(result)) | _page_metadata(parts, name, window),
+                _page_metadata(parts, name, window) | metadata.figures(asdict(result)),
                 partition_key=window,
             )
         windows = context.partition_keys
