@@ -51,7 +51,7 @@ class Catalog:
                 with self.exclusive("migrations"):
                     if self._revision() != SCHEMA_REVISION:
                         _upgrade(self.engine)
-        except sa.exc.OperationalError as error:
+        except sa.exc.DatabaseError as error:
             raise CatalogError(
                 f"catalog {self.display}: cannot be opened ({_first_line(error)}). "
                 "Check that it is reachable and writable, or set `catalog` in platform.yaml."
@@ -143,7 +143,14 @@ class Catalog:
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
     if url.database and url.database != ":memory:":
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(url.database).parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CatalogError(
+                f"catalog {url}: its folder cannot be made ({error.strerror}). Check the path and "
+                "the rights of this user, or set `catalog` in platform.yaml."
+            ) from error
     engine = sa.create_engine(url, connect_args={"timeout": 60, "isolation_level": None})
 
     @sa.event.listens_for(engine, "connect")
