@@ -1,5 +1,6 @@
 """embeddings: a vector for every chunk of a page, paid for once per text and embedder."""
 
+import functools
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 from rag_platform.encoders.base import Embedder, Vectors
 from rag_platform.encoders.validation import InvalidEmbedding, validate
 from rag_platform.indexing.chunks import Chunks
+from rag_platform.indexing.processes import in_order
 from rag_platform.indexing.progress import note_figures, unapplied, unapplied_passes
 from rag_platform.llm.budget import BudgetExceeded
 from rag_platform.storage.catalog import Catalog
@@ -18,6 +20,10 @@ from rag_platform.storage.pages import PageStore
 from rag_platform.storage.schema import changes
 
 logger = logging.getLogger(__name__)
+
+# A batch of this many texts is embedded in shares of even size, so that every core has several.
+_WORTH_SHARING = 1_000
+_SHARES = 8
 
 
 @dataclass(slots=True)
@@ -87,6 +93,14 @@ class Embeddings:
                 missing = {}
         self._embed(missing, figures)
 
+    def _vectors_of(self, texts: list[str]) -> Vectors:
+        """One batch, by a local embedder on every core where there is enough of it."""
+        if self._embedder.paid or len(texts) < _WORTH_SHARING:
+            return self._embedder.embed_passages(texts)
+        size = -(-len(texts) // _SHARES)
+        shares = [texts[start : start + size] for start in range(0, len(texts), size)]
+        return np.concatenate(list(in_order(functools.partial(_embed, self._embedder), shares)))
+
     def invalid(self, windows: Sequence[str]) -> list[str]:
         """Vectors in the memo that must not reach an index, of chunks of some windows."""
         problems = []
@@ -153,7 +167,7 @@ class Embeddings:
             return
         texts = [text for text, _ in missing.values()]
         try:
-            vectors = self._embedder.embed_passages(texts)
+            vectors = self._vectors_of(texts)
         except BudgetExceeded as error:
             logger.warning("embedding stopped, documents deferred: %s", error)
             figures.deferred_chunks += len(missing)
@@ -169,3 +183,7 @@ class Embeddings:
 
 def _short(fingerprint: str) -> str:
     return hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
+
+
+def _embed(embedder: Embedder, texts: list[str]) -> Vectors:
+    return embedder.embed_passages(texts)

@@ -1,8 +1,9 @@
 """Work on every core: one function over many batches in child processes, results in order.
 
-For pure work that holds the interpreter's lock. A child builds the function anew from what its
-pickle names (the chunker and the encoders say how in `__reduce__`), and it ends with its
-standard input, so that it never outlives this process.
+For pure work that holds the interpreter's lock. A child builds a function anew from what its
+pickle names (the chunker and the encoders say how in `__reduce__`) and keeps it: a child serves
+one stage after the other, with what its tokenizer has learnt. It ends with its standard input, so
+that it never outlives this process.
 """
 
 import contextlib
@@ -54,8 +55,13 @@ def in_order(
         yield from _in_children(function, everything, processes or cores)
 
 
+# Children that have nothing to do, kept for the next call.
+_spare: list["_Child"] = []
+
+
 def _in_children(function: Callable[[T], R], batches: Iterable[T], processes: int) -> Iterator[R]:
-    children = [_Child(function) for _ in range(processes)]
+    pickled = pickle.dumps(function, pickle.HIGHEST_PROTOCOL)
+    children = [_spare.pop() if _spare else _Child() for _ in range(processes)]
     idle: SimpleQueue[_Child] = SimpleQueue()
     for child in children:
         idle.put(child)
@@ -63,7 +69,7 @@ def _in_children(function: Callable[[T], R], batches: Iterable[T], processes: in
     def call(batch: T) -> R:
         child = idle.get()
         try:
-            return child.call(batch)  # type: ignore[no-any-return]
+            return child.call(pickled, batch)  # type: ignore[no-any-return]
         finally:
             idle.put(child)
 
@@ -76,9 +82,11 @@ def _in_children(function: Callable[[T], R], batches: Iterable[T], processes: in
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+        _spare.extend(children)
+        children = []
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
-        for child in children:
+        for child in children:  # in the middle of something, or dead
             child.end()
         executor.shutdown()
 
@@ -86,7 +94,7 @@ def _in_children(function: Callable[[T], R], batches: Iterable[T], processes: in
 class _Child:
     """A child process and its pipes; one call at a time."""
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self) -> None:
         root = str(Path(__file__).parents[2])
         paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         self._process = subprocess.Popen(
@@ -96,18 +104,14 @@ class _Child:
             # One thread each: there are as many children as cores.
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
         )
-        self._function: Callable[[Any], Any] | None = function
 
-    def call(self, batch: Any) -> Any:
+    def call(self, function: bytes, batch: Any) -> Any:
         """The function's result, or its exception, from the child."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
         try:
-            if self._function is not None:
-                pickle.dump(self._function, stdin, pickle.HIGHEST_PROTOCOL)
-                self._function = None
-            pickle.dump(batch, stdin, pickle.HIGHEST_PROTOCOL)
+            pickle.dump((function, batch), stdin, pickle.HIGHEST_PROTOCOL)
             stdin.flush()
             well, result = pickle.load(stdout)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
@@ -129,16 +133,18 @@ class _Child:
                     pipe.close()
 
 
-def _serve(batches: IO[bytes], results: IO[bytes]) -> None:
-    """A child's life: the function, then batch after batch, until the input ends."""
-    function = pickle.load(batches)
+def _serve(requests: IO[bytes], results: IO[bytes]) -> None:
+    """A child's life: (pickled function, batch) after the other, until the input ends."""
+    functions: dict[bytes, Callable[[Any], Any]] = {}
     while True:
         try:
-            batch = pickle.load(batches)
+            pickled, batch = pickle.load(requests)
         except EOFError:
             return
         try:
-            answer = (True, function(batch))
+            if pickled not in functions:
+                functions[pickled] = pickle.loads(pickled)
+            answer = (True, functions[pickled](batch))
         except Exception as error:
             error.add_note("".join(traceback.format_exception(error)))
             answer = (False, error)
