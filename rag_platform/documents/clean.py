@@ -72,7 +72,7 @@ class CleanDocs:
             if fresh or not self._is_settled(window, pass_no):
                 columns = ["seq", "doc_id", "reason", "detail", "text_hash", "empty"]
                 rows = self._pages.read(part, columns=columns)
-                settlement.settle(window, pass_no, rows, attempted=fresh)
+                settlement.settle(window, pass_no, rows)
         return figures
 
     def schema_problems(self, windows: Sequence[str]) -> list[str]:

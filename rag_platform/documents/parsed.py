@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -132,6 +133,30 @@ class ParsedDocs:
             if row["key"] not in again
         )
         self._parse(part, pool, figures, only=again, kept=kept)
+        self._count_attempts(part, again)
+
+    def _count_attempts(self, part: PartKey, again: set[str]) -> None:
+        """Here, and not from the part: a failure that is the same as before leaves no trace there.
+
+        The letters of what is parsed now are removed when the page is settled.
+        """
+        same = dead_letters.c.fingerprint == self.attempt_fingerprint
+        with self._catalog.begin() as connection:
+            connection.execute(
+                sa.update(dead_letters)
+                .where(
+                    dead_letters.c.source == self.source,
+                    dead_letters.c.window == part.window,
+                    dead_letters.c.pass_no == part.pass_no,
+                    dead_letters.c.key == sa.bindparam("_key"),
+                )
+                .values(
+                    attempts=sa.case((same, dead_letters.c.attempts + 1), else_=1),
+                    fingerprint=self.attempt_fingerprint,
+                    last_at=time.time(),
+                ),
+                [{"_key": key} for key in sorted(again)],
+            )
 
     def _parse(
         self,

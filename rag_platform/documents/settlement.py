@@ -38,21 +38,19 @@ class Settlement:
         self._catalog = catalog
         self._fingerprint = fingerprint
 
-    def settle(self, window: str, pass_no: int, rows: "Iterable[Any]", *, attempted: bool) -> None:
+    def settle(self, window: str, pass_no: int, rows: "Iterable[Any]") -> None:
         """Settle a pass from its clean rows (seq, doc_id, reason, detail, text_hash, empty).
 
-        `attempted` says that the failures are of a new attempt, which counts. Safe to repeat.
+        Safe to repeat.
         """
         statement = standing(self._source, window, pass_no)
         for batch in rows:
             found = batch.to_pylist()
             for start in range(0, len(found), _BATCH):
-                self._settle_batch(statement, found[start : start + _BATCH], attempted)
+                self._settle_batch(statement, found[start : start + _BATCH])
         self._settle_rest(window, pass_no)
 
-    def _settle_batch(
-        self, statement: sa.Select[Any], rows: list[dict[str, Any]], attempted: bool
-    ) -> None:
+    def _settle_batch(self, statement: sa.Select[Any], rows: list[dict[str, Any]]) -> None:
         with self._catalog.begin() as connection:
             numbers = [row["seq"] for row in rows]
             stands = {
@@ -72,7 +70,7 @@ class Settlement:
             ]
             self._set_outcome(connection, same, "unchanged")
             failed = [row for row in current if row["reason"] is not None]
-            self._keep_letters(connection, failed, stands, attempted)
+            self._keep_letters(connection, failed, stands)
             connection.execute(
                 sa.update(changes)
                 .where(changes.c.seq.in_([row["seq"] for row in failed]))
@@ -108,7 +106,6 @@ class Settlement:
         connection: sa.Connection,
         failed: list[dict[str, Any]],
         stands: dict[int, Any],
-        attempted: bool,
     ) -> None:
         known = {
             letter.doc_id: letter
@@ -127,13 +124,10 @@ class Settlement:
                 and before.sha256 == change.sha256
                 and before.fingerprint == self._fingerprint
             )
-            attempts = before.attempts + attempted if before is not None and repeated else 1
-            letters.append(self._letter(row, change, attempts, before if repeated else None))
+            letters.append(self._letter(row, change, before if repeated else None))
         self._catalog.upsert(connection, dead_letters, letters)
 
-    def _letter(
-        self, row: dict[str, Any], change: Any, attempts: int, before: Any
-    ) -> dict[str, Any]:
+    def _letter(self, row: dict[str, Any], change: Any, before: Any) -> dict[str, Any]:
         now = time.time()
         return {
             "doc_id": row["doc_id"],
@@ -147,7 +141,8 @@ class Settlement:
             "detail": row["detail"],
             "sha256": change.sha256,
             "fingerprint": self._fingerprint,
-            "attempts": attempts,
+            # Further attempts are counted where they are made.
+            "attempts": 1 if before is None else before.attempts,
             "first_at": now if before is None else before.first_at,
             "last_at": now,
         }

@@ -130,9 +130,11 @@ class Catalog:
         keys = [column.name for column in table.primary_key.columns]
         changed = [name for name in rows[0] if name not in keys] if update is None else update
         statement = (
-            insert.on_conflict_do_update(keys, set_={n: insert.excluded[n] for n in changed})
+            insert.on_conflict_do_update(
+                index_elements=keys, set_={n: insert.excluded[n] for n in changed}
+            )
             if changed
-            else insert.on_conflict_do_nothing(keys)
+            else insert.on_conflict_do_nothing(index_elements=keys)
         )
         connection.execute(statement, rows)
 

@@ -51,8 +51,9 @@ def text_of(key: str, content: bytes) -> str | None:
 
 
 def title_of(key: str, text: str) -> str:
-    """The first heading, or the file name."""
-    heading = re.match(r"# (.+)", text)
+    """The first heading of the highest level there is, or the file name."""
+    found = (re.search(rf"^{'#' * level} (.+)$", text, re.MULTILINE) for level in (1, 2))
+    heading = next(filter(None, found), None)
     return heading[1] if heading else key.rpartition("/")[2]
 
 

@@ -77,10 +77,10 @@ class Scene:
             }
             world.snapshot.documents = dict(self.snapshot.documents)
             world.run(SECOND)
+            self.passages |= {(start, point): c.passed for point, c in counters.items()}
             world.check()
             self.contents = world.contents()
             self.snapshot = world.snapshot
-            self.passages |= {(start, point): c.passed for point, c in counters.items()}
             return len(world.embedders["wordllama"].texts)
 
     def start(self, home: str, *options: str) -> subprocess.Popen[str]:

@@ -43,6 +43,7 @@ class History(RuleBasedStateMachine):
         self.world = World(self.root, engine=self.engine, quick=True, max_deletion_share=1.0)
         self.folder = self.world.folder
         self.day = 0
+        self.killed: set[str] = set()  # windows that somebody will run again
         self.spoilt = 0  # runs that may have embedded a batch and lost it
         self.folder.write("a.md", article(1, count=3))
         self.folder.write("copy of a.md", article(1, count=3))
@@ -180,6 +181,7 @@ class History(RuleBasedStateMachine):
                 self._counted_run([WINDOWS[self.day]])
         except Killed:
             self.spoilt += 1
+            self.killed.add(WINDOWS[self.day])
             self.spoilt_since_sync = True
             if self._recorded() > recorded:
                 self.world.snapshot.take()
@@ -201,11 +203,13 @@ class History(RuleBasedStateMachine):
     spoilt_since_sync = False
 
     def sync(self) -> None:
-        """The newest window, and what broke off before, as the schedule does; then compare."""
+        """The newest window, and what was killed or broke off before; then compare."""
         newest = WINDOWS[self.day]
         catalog = self.world.platform.catalog
         self._counted_run([newest])
-        self._counted_run(unfinished_windows(catalog, SOURCE, list(self.world.indexes)))
+        unfinished = unfinished_windows(catalog, SOURCE, list(self.world.indexes))
+        self._counted_run(sorted({*unfinished, *self.killed}))
+        self.killed.clear()
         self.spoilt_since_sync = False
         self.world.check()
         assert unfinished_windows(catalog, SOURCE, list(self.world.indexes)) == []

@@ -58,7 +58,7 @@ class Outcome:
             for event in self.result.all_events
             if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION
         ]
-        return {check.check_name: (check.passed, check.description) for check in found}
+        return {check.check_name: (check.passed, check.description or "") for check in found}
 
     def failed(self) -> dict[str, str]:
         """The checks that failed, with their descriptions."""

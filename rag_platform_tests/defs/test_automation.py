@@ -42,9 +42,9 @@ def tick_schedule(location: Location, moment: datetime) -> list[str]:
         resources=location.defs.resources,
         repository_def=location.defs.get_repository_def(),
     ) as context:
-        requests = schedule.evaluate_tick(context).run_requests
+        requests = schedule.evaluate_tick(context).run_requests or ()
     assert len({request.run_key for request in requests}) == len(requests)
-    return [request.partition_key for request in requests]
+    return [request.partition_key or "" for request in requests]
 
 
 def test_schedule_asks_for_the_current_window(location: Location) -> None:

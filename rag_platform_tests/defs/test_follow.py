@@ -1,6 +1,7 @@
 """What the automation conditions ask for: stages follow their inputs, and stop at failed gates."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -17,7 +18,7 @@ class Ticks:
 
     def __init__(self, location: Location) -> None:
         self._location = location
-        self._cursor = None
+        self._cursor: Any = None
 
     def next(self) -> dict[str, set[str]]:
         """What this tick asks for: windows by asset."""
@@ -30,7 +31,10 @@ class Ticks:
         self._cursor = result.cursor
         keys = self._location.defs.resolve_asset_graph().get_all_asset_keys()
         requested = {
-            "/".join(key.path[1:]): set(result.get_requested_partitions(key)) for key in keys
+            "/".join(key.path[1:]): {
+                window or "" for window in result.get_requested_partitions(key)
+            }
+            for key in keys
         }
         return {name: windows for name, windows in requested.items() if windows}
 

@@ -1,20 +1,17 @@
 """Every quality gate passing and failing, with what it tells a person, and what it holds back."""
 
-import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
 from rag_platform.defs.operations.launch import INDEX_STAGES, STAGES
 from rag_platform.indexing.embeddings import passage_key
-from rag_platform.storage.pages import PartKey
+from rag_platform.storage.pages import PageStore, PartKey
 from rag_platform.storage.schema import changes, documents, memo, passes
 from rag_platform_tests.defs.location import INDEX, SOURCE, Location
 from rag_platform_tests.servers.openai_api import KEY, OpenAIServer
@@ -206,20 +203,22 @@ def test_clean_docs_off_their_schema_stop_the_chain(
     with filled.platform() as platform:
         part = platform.clean(SOURCE).part(WINDOW, 1)
         assert part is not None
-        edit_part(platform.objects, part, lambda found: found[0].update({column: None}))
+        edit_part(platform.pages, part, lambda found: found[0].update({column: None}))
     outcome = filled.run(WINDOW, stages=FROM_CLEAN)
     assert outcome.stages == ["clean_docs"]
     assert outcome.failed() == {"clean_docs_fit_their_schema": problem}
 
 
-def edit_part(store: Any, part: PartKey, edit: Callable[[list[dict[str, Any]]], None]) -> None:
+def edit_part(
+    pages: PageStore, part: PartKey, edit: Callable[[list[dict[str, Any]]], None]
+) -> None:
     """Change the rows of a part behind the platform's back."""
-    table = pq.read_table(io.BytesIO(bytes(store.get(part.path).bytes())))
-    found = table.to_pylist()
+    batches = list(pages.read(part))
+    found = [row for batch in batches for row in batch.to_pylist()]
     edit(found)
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(found, schema=table.schema), sink)
-    store.put(part.path, sink.getvalue())
+    with pages.writer(part, batches[0].schema) as writer:
+        for row in found:
+            writer.add(row, size=1)
 
 
 # Index
@@ -240,7 +239,7 @@ def test_chunks_out_of_bounds_stop_the_chain(
     with filled.platform() as platform:
         part = platform.chunks(SOURCE, INDEX).part(WINDOW, 1)
         assert part is not None
-        edit_part(platform.objects, part, lambda found: found[0].update(change))
+        edit_part(platform.pages, part, lambda found: found[0].update(change))
     outcome = filled.run(WINDOW, stages=FROM_CHUNKS)
     assert outcome.stages == ["chunks"]
     assert outcome.failed() == {"chunks_are_in_bounds": problem}
@@ -281,20 +280,20 @@ def test_invalid_embeddings_stop_the_chain(
 
 
 @pytest.fixture
-def paid(location: Location, monkeypatch: pytest.MonkeyPatch) -> Iterator[Location]:
-    """The one index is embedded by a service at a dollar a token, one text a request."""
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
+    """An embedding service, with the key for it in the environment."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with OpenAIServer() as server:
-        location.server = server
-        yield location
+        yield server
 
 
-def with_budget(location: Location, dollars: float) -> None:
+def with_budget(location: Location, service: OpenAIServer, dollars: float) -> None:
+    """The one index is embedded by the service at a dollar a token, one text a request."""
     price = {"input_per_million": 1_000_000, "output_per_million": 0}
     embedder = {"model": "test-embedder", "dimensions": 8, "batch_size": 1}
     location.configure(
         llm={
-            "base_url": location.server.base_url,
+            "base_url": service.base_url,
             "budget": {"daily_usd": dollars, "run_usd": dollars},
             "prices": {"test-embedder": price},
         },
@@ -304,28 +303,30 @@ def with_budget(location: Location, dollars: float) -> None:
     )
 
 
-def test_documents_over_the_budget_wait_and_are_told(paid: Location) -> None:
+def test_documents_over_the_budget_wait_and_are_told(
+    location: Location, service: OpenAIServer
+) -> None:
     short, long = "# A\n\nOne two.", "# B\n\n" + "lengthy " * 25
-    paid.write("a.md", short)
-    paid.write("b.md", long)
+    location.write("a.md", short)
+    location.write("b.md", long)
     # An attempt is reserved at its bytes, 13 and 204 dollars here, and billed by its words.
-    with_budget(paid, 100)
-    outcome = paid.run(WINDOW)
+    with_budget(location, service, 100)
+    outcome = location.run(WINDOW)
     assert outcome.success
     assert outcome.stages == ALL
     assert outcome.failed() == {
         "nothing_is_deferred": "1 chunks wait for the budget; the next run takes them. Raise "
         "llm.budget, or run again after 00:00 UTC"
     }
-    assert [point["key"] for point in paid.contents().values()] == ["a.md"]
-    assert paid.server.texts == [short]
+    assert [point["key"] for point in location.contents().values()] == ["a.md"]
+    assert service.texts == [short]
     assert outcome.metadata("embeddings", WINDOW, INDEX)["deferred chunks"] == 1
 
-    with_budget(paid, 1_000)
-    outcome = paid.run(WINDOW)
+    with_budget(location, service, 1_000)
+    outcome = location.run(WINDOW)
     assert outcome.failed() == {}
-    assert {point["key"] for point in paid.contents().values()} == {"a.md", "b.md"}
-    assert paid.server.texts == [short, long.strip()]
+    assert {point["key"] for point in location.contents().values()} == {"a.md", "b.md"}
+    assert service.texts == [short, long.strip()]
 
 
 def test_points_lost_behind_our_back_are_seen(filled: Location) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from rag_platform.documents.changelog import PassReport
 from rag_platform.documents.clean import CleanFigures
 from rag_platform.documents.dead_letters import DeadLetter, letters
 from rag_platform.documents.parsed import ParseFigures
-from rag_platform.documents.raw import PassReport
 from rag_platform.documents.report import PageReport, report
 from rag_platform.platform import Platform
 from rag_platform.settings import Settings
@@ -21,9 +21,12 @@ from rag_platform_tests.conformance.harness import SOURCE, CountedPlatform
 class Docs:
     """A folder and a platform over it; `source` and `limits` as in the settings."""
 
-    def __init__(self, root: Path, *, limits: dict[str, Any], **source: Any) -> None:
+    def __init__(
+        self, root: Path, *, limits: dict[str, Any], catalog: str | None, **source: Any
+    ) -> None:
         self.folder = Folder(root / "docs")
         self._home = root / "home"
+        self._catalog = {"catalog": catalog} if catalog else {}
         self._source = {"url": self.folder.root.as_uri(), "start": "2026-07-01", **source}
         self.platform = self.open(limits)
 
@@ -36,6 +39,7 @@ class Docs:
                 "indexes": {"docs_v1": {}},
                 "live": "docs_v1",
                 "limits": limits or {},
+                **self._catalog,
             }
         )
         self.platform = CountedPlatform(settings, quick=True)
@@ -109,8 +113,11 @@ def make_docs(tmp_path: Path) -> Iterator[MakeDocs]:
     """Makes sources, each in a folder of its own."""
     made: list[Docs] = []
 
-    def make(*, limits: dict[str, Any] | None = None, **source: Any) -> Docs:
-        made.append(Docs(tmp_path / f"world{len(made)}", limits=limits or {}, **source))
+    def make(
+        *, limits: dict[str, Any] | None = None, catalog: str | None = None, **source: Any
+    ) -> Docs:
+        root = tmp_path / f"world{len(made)}"
+        made.append(Docs(root, limits=limits or {}, catalog=catalog, **source))
         return made[-1]
 
     yield make

@@ -1,5 +1,7 @@
 """Which page a document belongs to: by when it was seen, by its date, by its path."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from rag_platform.documents.windows import UnknownWindow
@@ -211,7 +213,7 @@ def test_a_modification_time_out_of_the_calendar(
     docs.folder.write("a.md", "a")
     batches = sources.FolderSource.batches
 
-    def far(self: sources.FolderSource):
+    def far(self: sources.FolderSource) -> Iterator[list[sources.ListedObject]]:
         for batch in batches(self):
             yield [sources.ListedObject(o.key, o.size, 1e12, o.etag) for o in batch]
 

@@ -78,9 +78,13 @@ def test_a_newer_schema_is_refused(opened: Catalog, url: str, tmp_path: Path) ->
 
 
 def test_a_transaction_that_fails_leaves_nothing(opened: Catalog) -> None:
-    with pytest.raises(KeyError), opened.begin() as connection:
-        opened.upsert(connection, memo, [row(b"k", b"v")])
-        raise KeyError("inside")
+    def fail() -> None:
+        with opened.begin() as connection:
+            opened.upsert(connection, memo, [row(b"k", b"v")])
+            raise KeyError("inside")
+
+    with pytest.raises(KeyError):
+        fail()
     assert values(opened) == {}
 
 

@@ -1,5 +1,6 @@
 """Parts: whole or not there, streamed, and retired by their successors."""
 
+import os
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,13 @@ def write(pages: PageStore, key: PartKey, *numbers: int) -> None:
             writer.add({"n": number, "content": bytes([number])}, size=1)
 
 
+def write_and_fail(pages: PageStore, contents: list[bytes]) -> None:
+    with pages.writer(KEY, SCHEMA) as writer:
+        for number, content in enumerate(contents):
+            writer.add({"n": number, "content": content}, size=len(content))
+        raise KeyError("inside")
+
+
 def numbers(pages: PageStore, key: PartKey) -> list[int]:
     return [n for batch in pages.read(key) for n in batch["n"].to_pylist()]
 
@@ -74,11 +82,9 @@ def test_a_part_without_rows_is_there(pages: PageStore) -> None:
 
 
 def test_an_error_leaves_nothing_to_see(pages: PageStore, store: Any) -> None:
-    with pytest.raises(KeyError), pages.writer(KEY, SCHEMA) as writer:
-        for number in range(4):
-            # Four row groups, more than a store's first buffer holds.
-            writer.add({"n": number, "content": number.to_bytes(1) * 4_000_000}, size=4_000_000)
-        raise KeyError("inside")
+    # Four row groups, more than a store's first buffer holds.
+    with pytest.raises(KeyError):
+        write_and_fail(pages, [os.urandom(4_000_000) for _ in range(4)])
     assert pages.version(KEY) is None
     assert paths(store) == []
 
@@ -86,9 +92,8 @@ def test_an_error_leaves_nothing_to_see(pages: PageStore, store: Any) -> None:
 def test_an_error_leaves_what_was_there(pages: PageStore) -> None:
     write(pages, KEY, 1, 2)
     version = pages.version(KEY)
-    with pytest.raises(KeyError), pages.writer(KEY, SCHEMA) as writer:
-        writer.add({"n": 3, "content": b""}, size=1)
-        raise KeyError("inside")
+    with pytest.raises(KeyError):
+        write_and_fail(pages, [b"three"])
     assert pages.version(KEY) == version
     assert numbers(pages, KEY) == [1, 2]
 

@@ -1,5 +1,6 @@
 """The UI in a headless browser: webserver and daemon as processes, Chromium from the system."""
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -93,6 +94,19 @@ def page(browser: "Browser") -> "Iterator[Page]":
     opened.set_default_timeout(60_000)
     yield opened
     context.close()
+
+
+@contextlib.contextmanager
+def wide_page(page: "Page") -> "Iterator[Page]":
+    """A page with room for the figures in the graph's nodes, in pictures of the same size."""
+    browser = page.context.browser
+    assert browser is not None
+    with browser.new_context(
+        viewport={"width": 2000, "height": 1250}, device_scale_factor=0.8
+    ) as context:
+        opened = context.new_page()
+        opened.set_default_timeout(60_000)
+        yield opened
 
 
 def picture(page: "Page", name: str) -> None:

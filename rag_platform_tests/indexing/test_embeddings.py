@@ -1,0 +1,102 @@
+"""embeddings: figures, memo hits, and what is deferred when the money is spent."""
+
+import numpy as np
+import pytest
+
+from rag_platform.indexing.embeddings import passage_key, vector_bytes, vector_from
+from rag_platform_tests.conformance.embedders import HashEmbedder
+from rag_platform_tests.conformance.harness import BATCH, SOURCE, V1, WINDOWS, World
+
+FIRST, SECOND = WINDOWS[:2]
+
+
+def fill(world: World, count: int) -> None:
+    """Documents of one chunk each."""
+    for number in range(count):
+        world.folder.write(f"{number:02d}.md", f"This is the text number {number}.")
+
+
+def test_each_text_is_paid_for_once(world: World) -> None:
+    fill(world, BATCH + 3)
+    world.folder.write("copy.md", "This is the text number 1.")
+    done = world.sync(FIRST).embedded[V1]
+    assert (done.embed_calls, done.embedded_chunks, done.deferred_chunks) == (2, BATCH + 3, 0)
+    assert world.embedders["wordllama"].calls == [BATCH, 3]
+    world.folder.write("late.md", "This is the text number 2.")
+    done = world.sync(SECOND).embedded[V1]
+    assert (done.embed_calls, done.embedded_chunks, done.memo_hits) == (0, 0, 1)
+
+
+def test_deferred_when_the_money_is_spent(world: World) -> None:
+    """One batch is paid for: 8 documents are searchable, the other 12 wait."""
+    fill(world, 20)
+    embedder = world.embedders["wordllama"]
+    embedder.fault, embedder.spare = "budget", 1
+    done = world.sync(FIRST)
+    figures = done.embedded[V1]
+    assert (figures.embed_calls, figures.embedded_chunks) == (1, 8)
+    assert figures.deferred_chunks == 12
+    assert (done.applied[V1].documents, done.applied[V1].deferred) == (8, 12)
+    assert done.applied[V1].points == 8
+    assert world.page(FIRST).outcomes == {"inserted": 8, "deferred": 12}
+    assert world.platform.embeddings(SOURCE, V1).without_vector(FIRST) == 12
+    embedder.fault = None
+    done = world.sync(SECOND)
+    assert world.page(SECOND).outcomes == {"unchanged": 20}
+    done = world.run(FIRST)
+    # Those that are in the index are not looked at again.
+    assert (done.embedded[V1].embedded_chunks, done.embedded[V1].memo_hits) == (12, 0)
+    assert (done.applied[V1].documents, done.applied[V1].deferred) == (12, 0)
+    assert world.page(FIRST).outcomes == {"inserted": 20}
+    assert world.platform.embeddings(SOURCE, V1).without_vector(FIRST) == 0
+
+
+def test_a_document_waits_whole(world: World) -> None:
+    """A document of two batches of chunks is not half in the index."""
+    fill(world, 1)
+    world.folder.write(
+        "long.md", "\n\n".join(f"# Part {n}\n\n" + f"word{n} " * 60 for n in range(9))
+    )
+    embedder = world.embedders["wordllama"]
+    embedder.fault, embedder.spare = "budget", 1
+    done = world.sync(FIRST)
+    assert (done.applied[V1].documents, done.applied[V1].deferred) == (1, 1)
+    assert {payload["key"] for payload, _ in world.contents().values()} == {"00.md"}
+
+
+def test_keys_differ_by_embedder_and_text() -> None:
+    keys = {passage_key(HashEmbedder(n), text) for n in (16, 32) for text in ("a", "b")}
+    assert len(keys) == 4
+
+
+def test_vectors_are_kept_as_little_endian_float32() -> None:
+    vector = np.array([1.0, -2.5, 1e-30], np.float32)
+    assert vector_bytes(vector)[:4] == b"\x00\x00\x80\x3f"
+    assert len(vector_bytes(vector)) == 12
+    np.testing.assert_array_equal(vector_from(vector_bytes(vector)), vector)
+
+
+def test_a_vector_in_the_memo_that_is_none_is_found(world: World) -> None:
+    fill(world, 2)
+    parts = world.platform
+    parts.raw(SOURCE).run(FIRST)
+    parts.parsed(SOURCE).run(FIRST)
+    parts.clean(SOURCE).run(FIRST)
+    parts.chunks(SOURCE, V1).run(FIRST)
+    stage = parts.embeddings(SOURCE, V1)
+    assert stage.invalid([FIRST]) == []
+    key = passage_key(world.embedders["wordllama"], "This is the text number 0.")
+    bad = np.full(world.embedders["wordllama"].dimension, np.nan, np.float32)
+    parts.memo.put_many({key: vector_bytes(bad)})
+    [problem] = stage.invalid([FIRST])
+    assert problem.startswith(f"{FIRST}: ")
+
+
+def test_chunks_must_be_there(world: World) -> None:
+    fill(world, 1)
+    parts = world.platform
+    parts.raw(SOURCE).run(FIRST)
+    parts.parsed(SOURCE).run(FIRST)
+    parts.clean(SOURCE).run(FIRST)
+    with pytest.raises((RuntimeError, FileNotFoundError)):
+        parts.embeddings(SOURCE, V1).run(FIRST)
