@@ -112,6 +112,10 @@ class Contestant(ABC):
     def sync(self, folder: Path) -> None:
         """Bring the index up to date with the Markdown files of `folder`, durably."""
 
+    def repair(self) -> None:
+        """Mend an index that drifted from the bookkeeping; by default there is nothing for it."""
+        return
+
     @abstractmethod
     def search(self, query: str, k: int) -> list[Hit]:
         """The k nearest passages."""

@@ -1,12 +1,13 @@
 """All contestants on real documentation trees: cold, nothing changed, one real day's edits.
 
-    python benchmarks/run.py --data DIR [--corpora otel,tldr] [--rounds 3]
+    python benchmarks/run.py --data DIR --ours-python .venv/bin/python [--rounds 3]
 
 DIR holds `docs_opentelemetry` and `docs_tldr`. Within a round the contestants take turns phase by
 phase on the same folder, in an order that rotates from round to round. Writes the medians and all
 single figures to `benchmarks/results/<date>.json` and a table to `benchmarks/results/<date>.md`.
 Contestants live in an environment of their own: `--peers-python` and `--ours-python` name the
-interpreters, by default the one that runs this.
+interpreters, by default the one that runs this. A phase that takes more than half an hour has
+timed out, and its contestant sits out the rest of the round.
 """
 
 import argparse
@@ -14,13 +15,13 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import children
 from contestant import PHASES
 from corpora import apply_day, days, unpack_base
 
@@ -36,6 +37,7 @@ PEERS = {
     "LlamaIndex, Chroma": ["with_llama_index.py"],
     "CocoIndex, LanceDB": ["with_cocoindex.py"],
 }
+LIMIT_S = 1800.0
 
 Measurement = dict[str, Any]
 
@@ -56,9 +58,12 @@ def machine() -> dict[str, str | int | None]:
 
 
 def measure(command: list[str], folder: Path, state: Path, phase: str) -> Measurement:
-    """One phase of one contestant in a process of its own."""
+    """One phase of one contestant in a process of its own; `failed` where it took too long."""
     places = ["--corpus", str(folder), "--state", str(state), "--phase", phase]
-    done = subprocess.run([*command, *places], capture_output=True, text=True, check=False)
+    try:
+        done = children.run([*command, *places], limit_s=LIMIT_S)
+    except children.TimedOut as error:
+        return {"failed": str(error)}
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} {phase}: {done.stderr[-2000:]}")
     told: Measurement = json.loads(done.stdout.splitlines()[-1])
@@ -76,24 +81,28 @@ def play_round(sides: dict[str, list[str]], corpus: Path, first: int) -> list[Me
         for phase in PHASES:
             if phase == "day":
                 apply_day(corpus, days(corpus)[0], folder)
-            for name in turns:
+            for name in list(turns):
                 state = Path(scratch).resolve() / f"state{names.index(name)}"
                 told = measure(sides[name], folder, state, phase)
                 rows.append({"side": name, "phase": phase, "round": first, **told})
                 print(f"{corpus.name} {name} {phase}: {told}", file=sys.stderr, flush=True)
+                if "failed" in told:
+                    turns.remove(name)
     return rows
 
 
 def medians(rows: list[Measurement]) -> dict[str, dict[str, Measurement]]:
-    """Per contestant and phase, the median of every figure."""
-    told: dict[str, dict[str, Measurement]] = {}
-    for side in dict.fromkeys(row["side"] for row in rows):
+    """Per contestant and phase, the median of every figure; a phase never finished is left out."""
+    told: dict[str, dict[str, Measurement]] = {row["side"]: {} for row in rows}
+    for side, phases in told.items():
         for phase in PHASES:
-            same = [row for row in rows if row["side"] == side and row["phase"] == phase]
-            figures = [key for key, value in same[0].items() if isinstance(value, int | float)]
-            told.setdefault(side, {})[phase] = {
-                key: statistics.median(row[key] for row in same) for key in figures
-            }
+            same = [row for row in rows if (row["side"], row["phase"]) == (side, phase)]
+            finished = [row for row in same if "failed" not in row]
+            if finished:
+                figures = [k for k, value in finished[0].items() if isinstance(value, int | float)]
+                phases[phase] = {
+                    key: statistics.median(row[key] for row in finished) for key in figures
+                }
     return told
 
 
@@ -107,40 +116,55 @@ def table(corpus: str, told: dict[str, dict[str, Measurement]]) -> str:
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for side, phases in told.items():
-        seconds = " | ".join(f"{phases[phase]['seconds']:.2f}" for phase in PHASES)
-        cpu = ", ".join(f"{phases[phase]['cpu_seconds']:.1f}" for phase in PHASES)
-        texts = ", ".join(f"{phases[phase]['embedded_texts']:,.0f}" for phase in PHASES)
-        peak = max(phases[phase]["peak_rss_mb"] for phase in PHASES)
-        passages = phases["day"]["chunks"]
-        lines.append(f"| {side} | {seconds} | {cpu} | {texts} | {passages:,.0f} | {peak:,.0f} |")
+        seconds = " | ".join(_figures(phases, "seconds", ".2f"))
+        cpu = ", ".join(_figures(phases, "cpu_seconds", ".1f"))
+        texts = ", ".join(_figures(phases, "embedded_texts", ",.0f"))
+        peak = max((figures["peak_rss_mb"] for figures in phases.values()), default=0)
+        passages = _figures(phases, "chunks", ",.0f")[-1]
+        lines.append(f"| {side} | {seconds} | {cpu} | {texts} | {passages} | {peak:,.0f} |")
     return "\n".join(lines) + "\n"
+
+
+def _figures(phases: dict[str, Measurement], figure: str, form: str) -> list[str]:
+    """A figure of every phase."""
+    return [
+        format(phases[phase][figure], form) if phase in phases else "timed out" for phase in PHASES
+    ]
+
+
+def heading(title: str) -> str:
+    """The head of a page of results: its title and the machine."""
+    facts = machine()
+    return f"# {title}\n\n{facts['cpu']}, {facts['cores']} cores, Python {facts['python']}.\n"
+
+
+def listed_versions(versions: dict[str, dict[str, str]]) -> str:
+    """The foot of a page of results."""
+    lines = [
+        f"- {side}: " + ", ".join(f"{name} {number}" for name, number in installed.items())
+        for side, installed in versions.items()
+    ]
+    return "\n".join(["## Versions", "", *lines]) + "\n"
 
 
 def report(results: dict[str, list[Measurement]], rounds: int) -> tuple[str, str]:
     """The JSON record and the Markdown page."""
-    facts = machine()
     rows = [row for measured in results.values() for row in measured]
-    versions = {row["side"]: row["versions"] for row in rows}
+    versions = {row["side"]: row["versions"] for row in rows if "versions" in row}
     taken = datetime.now(UTC).isoformat(timespec="seconds")
     record = {
         "taken": taken,
-        "machine": facts,
+        "machine": machine(),
         "rounds": rounds,
         "versions": versions,
         "medians": {corpus: medians(measured) for corpus, measured in results.items()},
         "measurements": results,
     }
-    heading = (
-        f"# Benchmark of {taken[:10]}\n\n"
-        f"{facts['cpu']}, {facts['cores']} cores, Python {facts['python']}; medians of {rounds} "
-        "rounds. Imports and loading the model are left out.\n"
-    )
+    told = f"Medians of {rounds} rounds. Imports and loading the model are left out.\n"
     tables = [table(corpus, medians(measured)) for corpus, measured in results.items()]
-    listed = [
-        f"- {side}: " + ", ".join(f"{name} {number}" for name, number in installed.items())
-        for side, installed in versions.items()
-    ]
-    page = "\n".join([heading, *tables, "## Versions", "", *listed]) + "\n"
+    page = "\n".join(
+        [heading(f"Benchmark of {taken[:10]}"), told, *tables, listed_versions(versions)]
+    )
     return json.dumps(record, indent=1), page
 
 

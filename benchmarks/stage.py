@@ -3,25 +3,32 @@
 import importlib
 import json
 import os
+import shutil
 import signal
-import subprocess
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from contestant import Contestant, Embedder, Recipe
+import children
+from contestant import Contestant, Embedder, Recipe, versions
 
-SIDES = {
+OURS = {"rag_platform": ("ours", "RagPlatform")}
+PEERS = {
     "langchain": ("with_langchain", "LangChain"),
     "llamaindex": ("with_llama_index", "LlamaIndex"),
     "cocoindex": ("with_cocoindex", "CocoIndex"),
 }
+SIDES = OURS | PEERS
+LIMIT_S = 300.0
 EVERYTHING = 5000  # more passages than the small corpus has
 MARK = "Zanzibar lighthouse keepers calibrate their telemetry at dusk."
 
-
 Contents = Counter[tuple[str, str]]
+
+
+class NoAnswer(Exception):
+    """A contestant's process hung or broke down; says so in one line."""
 
 
 class TroubledEmbedder(Embedder):
@@ -45,13 +52,15 @@ class TroubledEmbedder(Embedder):
 
 @dataclass(frozen=True)
 class Order:
-    """What a child process is asked to do: sync (or not) and tell what is searchable."""
+    """What a child process is asked to do, in this order, before it tells what is searchable."""
 
     side: str
     folder: str
     state: str
     recipe: Recipe
+    lose_vectors: bool = False
     sync: bool = True
+    repair: bool = False
     limit: int | None = None
     kill: bool = False
 
@@ -72,22 +81,21 @@ def contestant_of(side: str) -> type[Contestant]:
     return found
 
 
-def child(orders: list[Order]) -> None:
-    """Run the orders in this process; prints one line of JSON."""
-    print("\n" + json.dumps([_obey(order) for order in orders]))
-
-
 def _obey(order: Order) -> dict[str, object]:
     state = Path(order.state)
     state.mkdir(parents=True, exist_ok=True)
     embedder = _embedder(order, state)
     entrant = contestant_of(order.side)(state, embedder, order.recipe)
     failed = ""
-    if order.sync:
-        try:
+    try:
+        if order.lose_vectors:
+            shutil.rmtree(entrant.vectors)
+        if order.sync:
             entrant.sync(Path(order.folder))
-        except Exception as error:  # whatever a contestant raises is its answer
-            failed = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+        if order.repair:
+            entrant.repair()
+    except Exception as error:  # whatever a contestant raises is its answer
+        failed = _line(error, state)
     hits, lost = _search_all(entrant)
     return {"embedded": embedder.texts, "hits": hits, "failed": failed or lost}
 
@@ -104,7 +112,12 @@ def _search_all(entrant: Contestant) -> tuple[list[tuple[str, str]], str]:
     try:
         return [(hit.path, hit.text) for hit in entrant.search(MARK, EVERYTHING)], ""
     except Exception as error:  # an index that cannot be searched holds nothing
-        return [], f"search: {type(error).__name__}: {error}".splitlines()[0][:120]
+        return [], f"search: {_line(error, entrant.state)}"
+
+
+def _line(error: Exception, state: Path) -> str:
+    """An error in one line, without the folder that the stage happens to stand in."""
+    return f"{type(error).__name__}: {error}".replace(f"{state.parent}/", "").splitlines()[0][:150]
 
 
 def _paid_file(state: Path) -> Path:
@@ -113,10 +126,11 @@ def _paid_file(state: Path) -> Path:
 
 @dataclass
 class Stage:
-    """A contestant's folder and state between the cases."""
+    """A contestant's folder and state between the cases; `python` is its interpreter."""
 
     side: str
     work: Path
+    python: str
     recipe: Recipe = field(default_factory=Recipe)
     embedded_once: set[tuple[int, str]] = field(default_factory=set)
     controls: int = 0
@@ -138,18 +152,23 @@ class Stage:
         order = Order(self.side, str(self.folder), str(self.state), self.recipe)
         return replace(order, **changes)  # type: ignore[arg-type]
 
-    def control(self) -> Order:
-        """A new index of the folder as it is now."""
-        self.controls += 1
-        return self.order(state=str(self.work / f"control{self.controls}"))
-
     def ask(self, **changes: object) -> Answer:
         """Let the contestant do it in a process of its own."""
-        return ask([self.order(**changes)])[0]
+        order = self.order(**changes)
+        done = _child(self.python, "obey", json.dumps(asdict(order)))
+        if done.returncode == -signal.SIGKILL and order.kill:
+            paid = int(_paid_file(Path(order.state)).read_text(encoding="utf-8"))
+            return Answer(paid, Counter(), "killed")
+        row = json.loads(_last_line(done))
+        return Answer(row["embedded"], Counter(map(tuple, row["hits"])), row["failed"])
 
     def fresh(self) -> Contents:
         """What is searchable in a new index of the folder as it is now."""
-        return ask([self.control()])[0].contents
+        self.controls += 1
+        answer = self.ask(state=str(self.work / f"control{self.controls}"))
+        if answer.failed:
+            raise NoAnswer(f"a new index fails: {answer.failed}")
+        return answer.contents
 
     def needed(self, wanted: Contents) -> int:
         """Passages in `wanted` that were never embedded before; they count as embedded now."""
@@ -158,25 +177,27 @@ class Stage:
         self.embedded_once |= texts
         return len(missing)
 
-
-def ask(orders: list[Order]) -> list[Answer]:
-    """Let one new process obey the orders; a process that is killed answers for the first."""
-    told = json.dumps([asdict(order) for order in orders])
-    command = [sys.executable, __file__, told]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == -signal.SIGKILL:
-        paid = int(_paid_file(Path(orders[0].state)).read_text(encoding="utf-8"))
-        return [Answer(paid, Counter(), "killed")]
-    if done.returncode != 0:
-        raise RuntimeError(f"{orders[0].side}: {done.stderr[-2000:]}")
-    return [
-        Answer(
-            row["embedded"],
-            Counter((path, text) for path, text in row["hits"]),
-            row["failed"],
+    def versions(self) -> dict[str, str]:
+        """The contestant's packages as installed."""
+        installed: dict[str, str] = json.loads(
+            _last_line(_child(self.python, "versions", self.side))
         )
-        for row in json.loads(done.stdout.splitlines()[-1])
-    ]
+        return installed
+
+
+def _child(python: str, *arguments: str) -> children.Done:
+    try:
+        return children.run([python, __file__, *arguments], limit_s=LIMIT_S)
+    except children.TimedOut as error:
+        raise NoAnswer(str(error)) from None
+
+
+def _last_line(done: children.Done) -> str:
+    if done.returncode != 0:
+        print(done.stderr, file=sys.stderr)
+        said = done.stderr.splitlines()[-1:] or ["nothing said"]
+        raise NoAnswer(f"broke down with exit code {done.returncode}: {said[0][:120]}")
+    return done.stdout.splitlines()[-1]
 
 
 def differences(found: Contents, wanted: Contents) -> str:
@@ -191,10 +212,16 @@ def differences(found: Contents, wanted: Contents) -> str:
     return ", ".join(told)
 
 
-def child_main(told: str) -> None:
-    """Obey the orders in `told`, the JSON that `ask` hands to its child."""
-    child([Order(**{**order, "recipe": Recipe(**order["recipe"])}) for order in json.loads(told)])
+def child_main(verb: str, told: str) -> None:
+    """What the process that `Stage` starts does: prints its answer as the last line."""
+    answer: object
+    if verb == "versions":
+        answer = versions(contestant_of(told).packages)
+    else:
+        row = json.loads(told)
+        answer = _obey(Order(**{**row, "recipe": Recipe(**row["recipe"])}))
+    print("\n" + json.dumps(answer))
 
 
 if __name__ == "__main__":
-    child_main(sys.argv[1])
+    child_main(*sys.argv[1:])

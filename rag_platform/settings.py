@@ -29,6 +29,7 @@ from rag_platform.settings_values import (
     Count,
     Cron,
     Dollars,
+    Glob,
     HttpUrl,
     IndexName,
     Location,
@@ -126,10 +127,10 @@ class SourceSettings(Section):
         description="Which window a document belongs to: the one in which the change was `seen`, "
         "the time the store says it was `modified`, or a date in its `path`.",
     )
-    include: tuple[Text, ...] = Field(
+    include: tuple[Glob, ...] = Field(
         default=("**",), min_length=1, description="Globs below `url` of the documents to take."
     )
-    exclude: tuple[Text, ...] = Field(
+    exclude: tuple[Glob, ...] = Field(
         default=(".*",),
         description="Globs below `url`, as in .gitignore, of the documents to leave, `include` or "
         "not; by default hidden files and folders.",
@@ -163,7 +164,9 @@ class ChunkerSettings(Section):
         description="Cut at a `fixed` size, at the largest break that fits (`recursive`), where "
         "the meaning turns (`semantic`), or at the headings of the `document`.",
     )
-    max_tokens: Count = Field(default=400, description="Most tokens in a chunk.")
+    max_tokens: Annotated[int, Field(strict=True, ge=32)] = Field(
+        default=400, description="Most tokens in a chunk, 32 or more."
+    )
     overlap: Annotated[int, Field(strict=True, ge=0)] = Field(
         default=40,
         validate_default=True,

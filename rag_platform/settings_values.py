@@ -135,11 +135,23 @@ def _cron_part(text: str, low: int, high: int) -> bool:
     return low <= first <= last <= high
 
 
+def _glob(pattern: str) -> str:
+    if "!" in pattern or "\\" in pattern:  # only with those can one be malformed
+        import pathspec
+
+        try:
+            pathspec.GitIgnoreSpec.from_lines([pattern])
+        except ValueError as error:
+            raise ValueError("is no pattern as in .gitignore") from error
+    return pattern
+
+
 Count = Annotated[int, Field(strict=True, ge=1)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Seconds = Annotated[float, Field(strict=True, gt=0)]
 Dollars = Annotated[Decimal, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
+Glob = Annotated[str, Field(min_length=1), AfterValidator(_glob)]
 Location = Annotated[str, AfterValidator(_location)]
 HttpUrl = Annotated[str, AfterValidator(_http)]
 VectorStore = Annotated[str, AfterValidator(_vector_store)]

@@ -150,9 +150,9 @@ def test_source_defaults(write: Write, tmp_path: Path) -> None:
         "start": datetime(2026, 6, 30, tzinfo=UTC),
         "dated_by": "seen",
         "include": ("**",),
-        "exclude": (),
+        "exclude": (".*",),
         "max_deletion_share": 0.5,
-        "max_dead_letter_share": 0.1,
+        "max_dead_letter_share": 0.2,
         "schedule": None,
     }
 
@@ -242,12 +242,13 @@ def test_start_is_the_window_that_holds_it(moment: datetime, cadence: str) -> No
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True).filter(
     lambda name: name not in {"chunks", "embeddings"}
 )
+GLOBS = st.text(min_size=1).filter(lambda text: "!" not in text and "\\" not in text)
 SOURCES = st.fixed_dictionaries(
     {"url": st.just("s3://bucket/a"), "start": st.dates()},
     optional={
         "cadence": st.sampled_from(["daily", "hourly"]),
-        "include": st.lists(st.text(min_size=1), min_size=1, max_size=3),
-        "exclude": st.lists(st.text(min_size=1), max_size=3),
+        "include": st.lists(GLOBS, min_size=1, max_size=3),
+        "exclude": st.lists(GLOBS, max_size=3),
         "max_deletion_share": st.floats(0, 1),
     },
 )
@@ -282,7 +283,7 @@ def test_what_is_written_is_what_is_read(
         source = read.sources[name]
         assert source.start.date() == written["start"]
         assert list(source.include) == written.get("include", ["**"])
-        assert list(source.exclude) == written.get("exclude", [])
+        assert list(source.exclude) == written.get("exclude", [".*"])
         assert source.max_deletion_share == written.get("max_deletion_share", 0.5)
     ((name, written),) = indexes.items()
     assert read.live == name
@@ -411,6 +412,14 @@ INDEX = "indexes:\n  docs_v1:\n    chunker: {"
             "catalog: mysql://host/db\n",
             "1:1: catalog: must be sqlite:///file.db or "
             "postgresql+psycopg://user:***@host/database",
+        ),
+        (
+            "sources: {a: {url: ., start: 2026-06-30, exclude: ['!']}}",
+            "1:52: sources.a.exclude.0: is no pattern as in .gitignore",
+        ),
+        (
+            "indexes: {a: {chunker: {max_tokens: 31, overlap: 0}}}",
+            "1:25: indexes.a.chunker.max_tokens: must be greater than or equal to 32, not 31",
         ),
         ("catalog: 5\n", "1:1: catalog: must be text, put it in quotes"),
         (

@@ -113,9 +113,9 @@ def _storage(platform: Platform) -> Finding:
 
 
 def _source(platform: Platform, name: str) -> Finding:
-    """Only the first batch is listed, however large the source is."""
+    """Only a first batch is listed, however large the source is."""
     url = platform.source_settings(name).url
-    found = len(next(iter(platform.raw(name).source.batches()), []))
+    found = next((len(batch) for batch in platform.raw(name).source.batches() if batch), 0)
     if not found:
         detail = f"{url}: can be listed, and is empty; put documents there, or correct its url"
         return Finding(f"source {name}", "warn", detail)

@@ -4,19 +4,21 @@ import hashlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import sqlalchemy as sa
 
 from rag_platform.documents.identity import document_id
-from rag_platform.documents.sources import Fetched, ListedObject, Selection, Source
+from rag_platform.documents.sources import Fetched, ListedObject, NotTaken, Source
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.pages import PageStore, PartKey
 from rag_platform.storage.schema import documents, listing
 
 _BATCH = 500
+# Of reads at the same time: how many, and their bytes, unless a single one has more.
 _IN_FLIGHT = 64
+_BYTES_IN_FLIGHT = 64_000_000
 _VANISHED = "vanished"
 
 
@@ -28,13 +30,11 @@ class Listing:
         name: str,
         source: Source,
         *,
-        selection: Selection,
         max_bytes: int,
         catalog: Catalog,
     ) -> None:
         self.name = name
         self.source = source
-        self._selection = selection
         self._max_bytes = max_bytes
         self._catalog = catalog
 
@@ -44,18 +44,13 @@ class Listing:
             connection.execute(sa.delete(listing).where(listing.c.source == self.name))
         count = 0
         for batch in self.source.batches():
-            rows = [self._row(found) for found in batch if found.key in self._selection]
+            rows = [self._row(found) for found in batch]
             count += len(rows)
             # A transaction each: a slow listing must not keep other writers waiting.
             with self._catalog.begin() as connection:
                 # Two names that are not UTF-8 may be shown alike: the first stands for both.
                 self._catalog.upsert(connection, listing, rows, update=())
         return count
-
-    def selected(self) -> Iterator[list[ListedObject]]:
-        """The source's objects that include and exclude let through, in batches."""
-        for batch in self.source.batches():
-            yield [found for found in batch if found.key in self._selection]
 
     def _row(self, found: ListedObject) -> dict[str, Any]:
         return {
@@ -124,7 +119,7 @@ class Listing:
             ThreadPoolExecutor(self.source.fetch_threads) as executor,
             pages.writer(part, raw_schema()) as writer,
         ):
-            for row, content in _in_order(executor, self._take, due):
+            for row, content in self._in_order(executor, due):
                 taken.append(row)
                 if content is not None:
                     writer.add(
@@ -139,6 +134,23 @@ class Listing:
                     self._note(taken)
                     taken = []
         self._note(taken)
+
+    def _in_order(
+        self, executor: ThreadPoolExecutor, due: Iterable[Any]
+    ) -> Iterator[tuple[dict[str, Any], bytes | None]]:
+        """What was read, in the order of the rows, with a bounded number and size in flight."""
+        pending: deque[tuple[int, Future[Any]]] = deque()
+        size = 0
+        for row in due:
+            weight = min(row.size, self._max_bytes)
+            while pending and (len(pending) >= _IN_FLIGHT or size + weight > _BYTES_IN_FLIGHT):
+                done, future = pending.popleft()
+                size -= done
+                yield future.result()
+            pending.append((weight, executor.submit(self._take, row)))
+            size += weight
+        while pending:
+            yield pending.popleft()[1].result()
 
     def _take(self, row: Any) -> tuple[dict[str, Any], bytes | None]:
         """Read one object. Its etag, size and time are those of the bytes that were read."""
@@ -156,19 +168,23 @@ class Listing:
         }
         if row.failure is not None:
             return noted, None
-        if row.size > self._max_bytes:
-            return noted | _failure(
-                "too_large",
-                f"{row.size:,} bytes, the limit is {self._max_bytes:,}; "
-                "raise limits.max_bytes or exclude it",
-            ), None
         try:
+            self._check_size(row.size)
             fetched = self.source.fetch(row.key)
-        except PermissionError as error:
-            return noted | _failure("unreadable", f"no permission to read it ({error})"), None
-        if fetched is None:
-            return noted | _failure(_VANISHED, ""), None
+            if fetched is None:
+                return noted | _failure(_VANISHED, ""), None
+            self._check_size(len(fetched.content))  # it may have grown since
+        except NotTaken as error:
+            return noted | _failure(error.reason, error.detail), None
         return noted | _facts(fetched), fetched.content
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise NotTaken(
+                "too_large",
+                f"{size:,} bytes, the limit is {self._max_bytes:,}; raise limits.max_bytes or "
+                "exclude it",
+            )
 
     def _note(self, taken: list[dict[str, Any]]) -> None:
         if not taken:
@@ -216,16 +232,3 @@ def _facts(fetched: Fetched) -> dict[str, Any]:
 
 def _failure(reason: str, detail: str) -> dict[str, Any]:
     return {"failure": reason, "detail": detail}
-
-
-def _in_order(
-    executor: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]
-) -> Iterator[Any]:
-    """Results in the order of the items, with a bounded number of them in flight."""
-    pending: deque[Any] = deque()
-    for item in items:
-        pending.append(executor.submit(function, item))
-        if len(pending) >= _IN_FLIGHT:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()

@@ -38,7 +38,9 @@ class RawDocs:
         dated_by: str,
         catalog: Catalog,
         pages: PageStore,
+        begin: Callable[[str], None],
     ) -> None:
+        """`begin` is told the window before its page gets its first change or a further one."""
         self.name = listing.name
         self.calendar = calendar
         self._listing = listing
@@ -46,6 +48,7 @@ class RawDocs:
         self._dated_by = dated_by
         self._catalog = catalog
         self._pages = pages
+        self._begin = begin
 
     @property
     def source(self) -> Source:
@@ -64,6 +67,7 @@ class RawDocs:
             written = self._log.written()
             if not refresh and self._is_closed(window, written):
                 return self._replay(window, written)
+            self._begin(window)
             objects = self._listing.ask()
             waiting = self._listing.fetch(
                 self._due(window, written),
@@ -84,7 +88,7 @@ class RawDocs:
         self.calendar.check(window)
         return preview(
             self.name,
-            self._listing.selected(),
+            self.source.batches(),
             catalog=self._catalog,
             is_due=self._due(window, self._log.written()),
         )

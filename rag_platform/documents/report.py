@@ -82,11 +82,26 @@ def _outcomes(
         .group_by(outcome)
     )
     counts = {row.outcome: row.n for row in rows}
-    counts["unchanged"] = counts.get("unchanged", 0) + last.unchanged
+    # Unchanged since an earlier pass, but of that one an index still lacks them.
+    waiting = _count(
+        connection,
+        documents.join(changes, changes.c.seq == documents.c.seq),
+        documents.c.source == last.source,
+        ~documents.c.gone,
+        changes.c.deferred_by.is_not(None),
+        sa.or_(
+            changes.c.window < last.window,
+            sa.and_(changes.c.window == last.window, changes.c.pass_no < last.pass_no),
+        ),
+    )
+    counts["deferred"] = counts.get("deferred", 0) + waiting
+    counts["unchanged"] = counts.get("unchanged", 0) + last.unchanged - waiting
     return {name: counts[name] for name in OUTCOMES if counts.get(name)}
 
 
-def _count(connection: sa.Connection, table: sa.Table, *conditions: sa.ColumnElement[bool]) -> int:
+def _count(
+    connection: sa.Connection, table: sa.FromClause, *conditions: sa.ColumnElement[bool]
+) -> int:
     return connection.scalar(sa.select(sa.func.count()).select_from(table).where(*conditions)) or 0
 
 

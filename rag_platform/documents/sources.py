@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from rag_platform.errors import PlatformError
+from rag_platform.storage.objects import explain, may_pass, split_s3
 
 if TYPE_CHECKING:
     import pathspec
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 _BATCH = 1_000
 # What following a link says when there is nothing at its end.
 _NOWHERE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG})
+_OUTSIDE = "a link that leaves the folder; copy the file in"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LAST_SECOND = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 _FIRST_SECOND = datetime(1, 1, 1, tzinfo=UTC).timestamp()
 
@@ -26,7 +30,18 @@ _FIRST_SECOND = datetime(1, 1, 1, tzinfo=UTC).timestamp()
 class SourceUnavailable(PlatformError):
     """The source could not be listed or read; nothing about its documents follows from that."""
 
-    transient = True
+    def __init__(self, message: str, *, transient: bool = True) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class NotTaken(Exception):
+    """One object that is there and must not be taken: a reason code, and why in words."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +69,7 @@ class Fetched:
 
 
 class Source(ABC):
-    """A set of addressable documents."""
+    """A set of addressable documents: those of a place that a selection lets through."""
 
     url: str
     fetch_threads: int
@@ -65,7 +80,7 @@ class Source(ABC):
 
     @abstractmethod
     def fetch(self, key: str) -> Fetched | None:
-        """The object's bytes now; None when it is no longer there."""
+        """The object's bytes now; None when it is no longer there. Raises `NotTaken`."""
 
     def uri(self, key: str) -> str:
         """The address of a document as people see it."""
@@ -77,9 +92,11 @@ class FolderSource(Source):
 
     fetch_threads = 4
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, selection: "Selection") -> None:
         self.url = url
+        self._selection = selection
         self._root = Path(unquote(urlsplit(url).path))
+        self._resolved = os.path.realpath(self._root)
 
     def batches(self) -> Iterator[list[ListedObject]]:
         if not self._root.is_dir():
@@ -93,9 +110,11 @@ class FolderSource(Source):
                 folder, prefix = pending.pop()
                 with os.scandir(folder) as entries:
                     for entry in entries:
+                        key = prefix + entry.name
                         if entry.is_dir(follow_symlinks=False):
-                            pending.append((entry.path, f"{prefix}{entry.name}/"))
-                        elif found := self._object(entry, prefix + entry.name):
+                            if self._selection.may_enter(f"{key}/"):
+                                pending.append((entry.path, f"{key}/"))
+                        elif key in self._selection and (found := self._object(entry, key)):
                             batch.append(found)
                         if len(batch) >= _BATCH:
                             yield batch
@@ -118,13 +137,8 @@ class FolderSource(Source):
             return None
         etag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
         failure, detail = None, ""
-        if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(
-            self._root.resolve()
-        ):
-            failure, detail = (
-                "outside_source",
-                "a link that leaves the folder; copy the file in",
-            )
+        if entry.is_symlink() and self._leaves(Path(entry.path)):
+            failure, detail = "outside_source", _OUTSIDE
         try:
             key.encode()
         except UnicodeEncodeError:
@@ -132,13 +146,19 @@ class FolderSource(Source):
             failure, detail = "bad_name", "the file name is not UTF-8; rename the file"
         return ListedObject(key, found.st_size, found.st_mtime, etag, failure, detail)
 
+    def _leaves(self, path: Path) -> bool:
+        return not Path(os.path.realpath(path)).is_relative_to(self._resolved)
+
     def fetch(self, key: str) -> Fetched | None:
+        path = self._root / key
         try:
-            with open(self._root / key, "rb") as file:
+            if self._leaves(path):  # made a link since it was listed
+                raise NotTaken("outside_source", _OUTSIDE)
+            with open(path, "rb") as file:
                 found = os.fstat(file.fileno())
                 content = file.read()
-        except PermissionError:
-            raise
+        except PermissionError as error:
+            raise NotTaken("unreadable", f"no permission to read it ({error.strerror})") from error
         except OSError as error:
             if error.errno in _NOWHERE or error.errno == errno.EISDIR:
                 return None
@@ -150,34 +170,47 @@ class FolderSource(Source):
         return Fetched(content, found.st_mtime, etag)
 
 
-class ObjectStoreSource(Source):
-    """The objects below a prefix of an object store, by obstore."""
+class S3Source(Source):
+    """The objects below a prefix of a bucket; folder markers are none.
+
+    boto3 lists, because to it every key is a name; obstore, which reads many times faster, fails
+    the whole listing at a key that it cannot address.
+    """
 
     fetch_threads = 32
 
-    def __init__(self, url: str, store: Any) -> None:
+    def __init__(self, url: str, selection: "Selection", *, store: Any, client: Any) -> None:
         self.url = url
+        self._selection = selection
         self._store = store
+        self._client = client
 
     def batches(self) -> Iterator[list[ListedObject]]:
-        from obstore.exceptions import BaseError
+        from botocore.exceptions import BotoCoreError, ClientError
 
+        bucket, prefix = split_s3(self.url)
+        pages = self._client.get_paginator("list_objects_v2")
         try:
-            for batch in self._store.list(chunk_size=_BATCH):
+            for page in pages.paginate(Bucket=bucket, Prefix=prefix):
+                found = [(row["Key"][len(prefix) :], row) for row in page.get("Contents", ())]
                 yield [
-                    ListedObject(
-                        meta["path"],
-                        meta["size"],
-                        meta["last_modified"].timestamp(),
-                        meta["e_tag"] or "",
-                    )
-                    for meta in batch
+                    self._object(key, row)
+                    for key, row in found
+                    if key
+                    and not (key.endswith("/") and not row["Size"])
+                    and key in self._selection
                 ]
-        except BaseError as error:
+        except (BotoCoreError, ClientError) as error:
             raise SourceUnavailable(
-                f"{self.url}: listing failed ({_first_line(error)}); nothing was recorded. "
-                "Check the bucket, the endpoint and the credentials."
+                f"{self.url}: nothing was recorded: {explain(error)}", transient=may_pass(error)
             ) from error
+
+    def _object(self, key: str, row: dict[str, Any]) -> ListedObject:
+        failure, detail = None, ""
+        if any(part in ("", ".", "..") for part in key.split("/")) or _CONTROL.search(key):
+            failure, detail = "bad_name", "a key that is no path; give the object another key"
+        modified = _seconds(row["LastModified"])
+        return ListedObject(key, row["Size"], modified, row.get("ETag", ""), failure, detail)
 
     def fetch(self, key: str) -> Fetched | None:
         from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError
@@ -188,14 +221,16 @@ class ObjectStoreSource(Source):
         except (FileNotFoundError, NotFoundError):
             return None
         except (PermissionDeniedError, PermissionError) as error:
-            raise PermissionError(_first_line(error)) from error
+            raise NotTaken("unreadable", "no permission to read it") from error
         except BaseError as error:
-            raise SourceUnavailable(
-                f"{self.uri(key)}: reading failed ({_first_line(error)}). Run again when the "
-                "store answers."
-            ) from error
+            raise SourceUnavailable(f"{self.uri(key)}: {explain(error)}") from error
         meta = result.meta
-        return Fetched(content, meta["last_modified"].timestamp(), meta["e_tag"] or "")
+        return Fetched(content, _seconds(meta["last_modified"]), meta["e_tag"] or "")
+
+
+def _seconds(modified: datetime) -> float:
+    """A listing may tell fractions that a single object's answer does not."""
+    return float(int(modified.timestamp()))
 
 
 @dataclass(frozen=True)
@@ -204,6 +239,8 @@ class Selection:
 
     include: "pathspec.PathSpec[Any]"
     exclude: "pathspec.PathSpec[Any]"
+    # Where a pattern takes back what another excludes, nothing is known of a folder as a whole.
+    prunes: bool
 
     @classmethod
     def of(cls, include: tuple[str, ...], exclude: tuple[str, ...]) -> "Selection":
@@ -211,16 +248,17 @@ class Selection:
         import pathspec
 
         spec = pathspec.GitIgnoreSpec
-        return cls(spec.from_lines(include), spec.from_lines(exclude))
+        prunes = not any(pattern.startswith("!") for pattern in exclude)
+        return cls(spec.from_lines(include), spec.from_lines(exclude), prunes)
 
     def __contains__(self, key: str) -> bool:
         return self.include.match_file(key) and not self.exclude.match_file(key)
+
+    def may_enter(self, folder: str) -> bool:
+        """Whether anything below a folder (its key, with a slash at its end) may belong."""
+        return not (self.prunes and self.exclude.match_file(folder))
 
 
 def utc(seconds: float) -> datetime:
     """A datetime from seconds since 1970; times out of the calendar are its first or last."""
     return datetime.fromtimestamp(min(max(seconds, _FIRST_SECOND), _LAST_SECOND), UTC)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:300]

@@ -1,5 +1,6 @@
 """What an index has applied of the change log, and what is left to do."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,6 +43,16 @@ def unapplied_passes(catalog: Catalog, index: str, source: str, window: str) -> 
         return list(rows.scalars())
 
 
+def begin_page(catalog: Catalog, indexes: Sequence[str], source: str, window: str) -> None:
+    """From now on the page is owed to the indexes: see `unfinished_windows`."""
+    rows = [
+        {"index_name": i, "source": source, "window": window, "finished": False, "figures": {}}
+        for i in indexes
+    ]
+    with catalog.begin() as connection:
+        catalog.upsert(connection, index_pages, rows, update=())
+
+
 def note_figures(
     catalog: Catalog,
     index: str,
@@ -74,7 +85,8 @@ def unfinished_windows(catalog: Catalog, source: str, indexes: list[str]) -> lis
     """Windows whose run broke off before every index held the page, oldest first.
 
     A page that an index never began is not among them: filling a new index is a backfill that
-    somebody plans and pays for, not something that happens by the way.
+    somebody plans and pays for, not something that happens by the way. A page is begun for every
+    index before its source is asked.
     """
     windows: set[str] = set()
     for index in indexes:

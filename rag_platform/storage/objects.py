@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from rag_platform.errors import PlatformError
@@ -32,19 +32,33 @@ _RETRIES = 4
 
 # What S3 and obstore say, and what it means to the person who set the store up.
 _CAUSES = (
-    (r"169\.254\.", "no credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."),
+    (
+        r"169\.254\.|Unable to locate credentials",
+        "no credentials were found. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
+    ),
     (r"NoSuchBucket", "there is no such bucket. Create it, or correct the URL."),
     (
         r"InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|ExpiredToken",
         "the credentials were refused. Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
         "`s3.profile`.",
     ),
-    (r"403 Forbidden", "access is denied. Give the key the right to list and read the bucket."),
+    (
+        r"403 Forbidden|AccessDenied",
+        "access is denied. Give the key the right to list and read the bucket.",
+    ),
     (
         r"PermanentRedirect|AuthorizationHeaderMalformed",
         "the bucket lies in another region. Set `s3.region`.",
     ),
-    (r"HTTP error: ", "the server cannot be reached. Check `s3.endpoint_url`, and that it runs."),
+    (
+        r"HTTP error: |[Cc]ould not connect to|Connect timeout|Read timeout|Connection was closed",
+        "the server cannot be reached. Check `s3.endpoint_url`, and that it runs.",
+    ),
+)
+# Of those, what another try a minute later meets just the same.
+_LASTING = re.compile(
+    r"NoSuchBucket|InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken|AccessDenied|403 Forbidden"
+    r"|PermanentRedirect|AuthorizationHeaderMalformed|Unable to locate credentials"
 )
 
 
@@ -98,7 +112,7 @@ def check_reachable(store: "Store", url: str) -> None:
     except InvalidPathError:
         return  # the store answers; a key that cannot be addressed is for its reader to report
     except (BaseError, OSError) as error:
-        raise StorageUnavailable(f"{_where(url, store)}: {_explain(error)}") from error
+        raise StorageUnavailable(f"{_where(url, store)}: {explain(error)}") from error
 
 
 def display_url(url: str) -> str:
@@ -138,8 +152,7 @@ def _no_folder(url: str) -> StorageUnavailable:
 def _open_s3(url: str, s3: S3Connection) -> "S3Store":
     from obstore.store import S3Store
 
-    # By hand: in a key, unlike in a web address, `#`, `?` and `%` mean themselves.
-    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    bucket, prefix = split_s3(url)
     given: S3Config = {}
     if s3.endpoint_url:
         given["endpoint"] = s3.endpoint_url
@@ -160,8 +173,8 @@ def _open_s3(url: str, s3: S3Connection) -> "S3Store":
     retries: RetryConfig = {"max_retries": _RETRIES, "retry_timeout": _RETRY_TIMEOUT}
     try:
         return S3Store(
-            bucket.rpartition("@")[2],
-            prefix=prefix.strip("/") or None,
+            bucket,
+            prefix=prefix or None,
             config=given,
             client_options=client,
             retry_config=retries,
@@ -171,6 +184,38 @@ def _open_s3(url: str, s3: S3Connection) -> "S3Store":
         raise StorageUnavailable(
             f"{display_url(url)}: cannot be opened ({_first_line(error)}). Check the URL and `s3`."
         ) from error
+
+
+def split_s3(url: str) -> tuple[str, str]:
+    """Bucket and prefix; the prefix ends with a slash, unless it is empty."""
+    # By hand: in a key, unlike in a web address, `#`, `?` and `%` mean themselves.
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    prefix = prefix.strip("/")
+    return bucket.rpartition("@")[2], f"{prefix}/" if prefix else ""
+
+
+def s3_client(s3: S3Connection) -> Any:
+    """A boto3 client. Raises `StorageUnavailable` for a profile that does not exist."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        return boto3.Session(profile_name=s3.profile or None).client(
+            "s3",
+            endpoint_url=s3.endpoint_url,
+            region_name=s3.region,
+            aws_access_key_id=s3.access_key_id,
+            aws_secret_access_key=s3.secret_access_key,
+            aws_session_token=s3.session_token,
+            config=Config(
+                connect_timeout=_CONNECT_TIMEOUT.total_seconds(),
+                read_timeout=_READ_TIMEOUT.total_seconds(),
+                retries={"max_attempts": _RETRIES, "mode": "standard"},
+            ),
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise StorageUnavailable(f"S3: {_first_line(error)}. Check `s3`.") from error
 
 
 def _of_profile(s3: S3Connection) -> "S3CredentialProvider | None":
@@ -189,12 +234,18 @@ def _where(url: str, store: "Store") -> str:
     return f"{display_url(url)} at {display_url(endpoint)}" if endpoint else display_url(url)
 
 
-def _explain(error: BaseException) -> str:
+def explain(error: BaseException) -> str:
+    """What an error of obstore or boto3 means and what to do, in a line."""
     text = str(error)
     for pattern, meaning in _CAUSES:
         if re.search(pattern, text):
             return meaning
-    return f"cannot be listed ({_first_line(error)}). Check the store and its settings."
+    return f"it cannot be read ({_first_line(error)}). Check the store and its settings."
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether another try may meet something else."""
+    return not _LASTING.search(str(error))
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rag_platform.errors import PlatformError
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -66,7 +68,9 @@ class PageStore:
         known = self._versions.get(key.path)
         if known is None or known[0] != meta["e_tag"]:
             with _Reader(self._store, key.path) as raw:
-                footer = pq.ParquetFile(raw, pre_buffer=False).metadata.metadata
+                footer = pq.ParquetFile(raw, pre_buffer=False).metadata.metadata or {}
+            if _CONTENT not in footer:
+                return None
             known = self._versions[key.path] = (meta["e_tag"], footer[_CONTENT].decode())
         return known[1]
 
@@ -77,7 +81,7 @@ class PageStore:
     def read(
         self, key: PartKey, *, columns: list[str] | None = None, rows: int = BATCH_ROWS
     ) -> "Iterator[pa.RecordBatch]":
-        """The part's batches, in the order they were written."""
+        """The part's batches, in the order they were written. Raises `PartGone`."""
         import pyarrow.parquet as pq
 
         with _Reader(self._store, key.path) as raw:
@@ -101,6 +105,12 @@ class PageStore:
         ]
         if stale:
             self._store.delete(stale)
+
+
+class PartGone(PlatformError):
+    """A part is not there, or not any more."""
+
+    transient = True
 
 
 class PartWriter:
@@ -183,7 +193,13 @@ class _Reader(io.RawIOBase):
     def __init__(self, store: Any, path: str) -> None:
         import obstore
 
-        self._reader = obstore.open_reader(store, path)
+        try:
+            self._reader = obstore.open_reader(store, path)
+        except FileNotFoundError as error:
+            raise PartGone(
+                f"{path}: not in the storage. Another run over the same window may have replaced "
+                "it; run again from raw_docs."
+            ) from error
 
     def readable(self) -> bool:
         return True

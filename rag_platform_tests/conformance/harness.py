@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from rag_platform.documents.changelog import PassReport
 from rag_platform.documents.parsed import ParsedDocs
 from rag_platform.documents.parsing.formats import detect, parse
 from rag_platform.documents.parsing.pool import Document, Outcome
 from rag_platform.documents.parsing.result import ParseLimits, ParseRefused
-from rag_platform.documents.raw import PassReport
 from rag_platform.documents.report import PageReport, report, too_many_dead
 from rag_platform.encoders.base import Embedder
 from rag_platform.indexing.embeddings import EmbedFigures
@@ -167,7 +167,7 @@ class World:
 
     # Running
 
-    def sync(self, window: str, **listing: bool) -> Synced:
+    def sync(self, window: str, **listing: Any) -> Synced:
         """The chain over one window that asks the source, for every index."""
         return self.run(window, **listing)
 

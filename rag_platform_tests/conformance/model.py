@@ -35,7 +35,7 @@ def chunker(strategy: str, max_tokens: int, overlap: int) -> Chunker:
 @functools.cache
 def vector_of(name: str, text: str) -> bytes:
     """The vector of a passage as the pipeline should have stored it."""
-    return embedder(name).embed_passages([text])[0].tobytes()
+    return bytes(embedder(name).embed_passages([text])[0].tobytes())
 
 
 def text_of(key: str, content: bytes) -> str | None:

@@ -1,13 +1,14 @@
 """Invariants 10 and 24: a source that fails deletes nothing; a run that lost something is red."""
 
+import copy
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from rag_platform.documents.changelog import SourceListingRefused
-from rag_platform.documents.sources import FolderSource, ListedObject, SourceUnavailable
-from rag_platform.indexing.vector_index import IndexWriter
+from rag_platform.documents.sources import FolderSource, ListedObject, NotTaken, SourceUnavailable
+from rag_platform.indexing.vector_index import IndexWriter, Wanted
 from rag_platform_tests.conformance.corpus import article, broken_pdf
 from rag_platform_tests.conformance.embedders import EmbedderDown
 from rag_platform_tests.conformance.harness import SOURCE, V1, WINDOWS, World, assert_same
@@ -126,7 +127,7 @@ def test_10_one_unreadable_object_is_one_dead_letter(
 
     def refused(self: FolderSource, key: str) -> object:
         if key == "locked.md":
-            raise PermissionError(13, "Permission denied")
+            raise NotTaken("unreadable", "no permission to read it (Permission denied)")
         return read(self, key)
 
     before = synced.contents()
@@ -190,17 +191,15 @@ def test_24_two_indexes_that_wait_for_money_lose_nothing(
     """The second index defers a document between two steps of the first."""
     world.reopen({V1: world.indexes[V1], "docs_v2": ("recursive", 96, 0, "wordllama")})
     world.embedders["wordllama"].fault = "budget"
-    defer = IndexWriter._defer
+    defer, other = IndexWriter._defer, world.platform.version("docs_v2")
 
-    def overtaken(self: IndexWriter, documents: object) -> None:
+    def overtaken(self: IndexWriter, documents: Sequence[Wanted]) -> None:
         defer(self, documents)
         if self._index.name == V1:
-            self._index = self._platform_other
-            defer(self, documents)
-            self._index = self._platform_own
+            twin = copy.copy(self)
+            twin._index = other
+            defer(twin, documents)
 
-    monkeypatch.setattr(IndexWriter, "_platform_other", world.platform.version("docs_v2"), False)
-    monkeypatch.setattr(IndexWriter, "_platform_own", world.platform.version(V1), False)
     monkeypatch.setattr(IndexWriter, "_defer", overtaken)
     world.sync(FIRST)
     monkeypatch.undo()

@@ -9,7 +9,13 @@ import hypothesis.strategies as st
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from rag_platform.indexing.progress import unfinished_windows
 from rag_platform.storage.schema import changes
@@ -43,7 +49,6 @@ class History(RuleBasedStateMachine):
         self.world = World(self.root, engine=self.engine, quick=True, max_deletion_share=1.0)
         self.folder = self.world.folder
         self.day = 0
-        self.killed: set[str] = set()  # windows that somebody will run again
         self.spoilt = 0  # runs that may have embedded a batch and lost it
         self.folder.write("a.md", article(1, count=3))
         self.folder.write("copy of a.md", article(1, count=3))
@@ -181,7 +186,6 @@ class History(RuleBasedStateMachine):
                 self._counted_run([WINDOWS[self.day]])
         except Killed:
             self.spoilt += 1
-            self.killed.add(WINDOWS[self.day])
             self.spoilt_since_sync = True
             if self._recorded() > recorded:
                 self.world.snapshot.take()
@@ -203,13 +207,11 @@ class History(RuleBasedStateMachine):
     spoilt_since_sync = False
 
     def sync(self) -> None:
-        """The newest window, and what was killed or broke off before; then compare."""
+        """The newest window, and what is known to have broken off before; then compare."""
         newest = WINDOWS[self.day]
         catalog = self.world.platform.catalog
         self._counted_run([newest])
-        unfinished = unfinished_windows(catalog, SOURCE, list(self.world.indexes))
-        self._counted_run(sorted({*unfinished, *self.killed}))
-        self.killed.clear()
+        self._counted_run(unfinished_windows(catalog, SOURCE, list(self.world.indexes)))
         self.spoilt_since_sync = False
         self.world.check()
         assert unfinished_windows(catalog, SOURCE, list(self.world.indexes)) == []
@@ -266,19 +268,19 @@ def _profile(examples: int, steps: int) -> settings:
     )
 
 
-class TestHistory(History.TestCase):
-    settings = _profile(12, 15)
+def test_history() -> None:
+    run_state_machine_as_test(History, settings=_profile(12, 15))
 
 
-class TestEmbeddedHistory(EmbeddedHistory.TestCase):
-    settings = _profile(3, 12)
-
-
-@pytest.mark.slow
-class TestLongHistory(History.TestCase):
-    settings = _profile(120, 30)
+def test_embedded_history() -> None:
+    run_state_machine_as_test(EmbeddedHistory, settings=_profile(3, 12))
 
 
 @pytest.mark.slow
-class TestLongEmbeddedHistory(EmbeddedHistory.TestCase):
-    settings = _profile(20, 30)
+def test_long_history() -> None:
+    run_state_machine_as_test(History, settings=_profile(120, 30))
+
+
+@pytest.mark.slow
+def test_long_embedded_history() -> None:
+    run_state_machine_as_test(EmbeddedHistory, settings=_profile(20, 30))

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from rag_platform.documents.sources import Fetched, FolderSource, ListedObject, SourceUnavailable
+from rag_platform.documents.sources import (
+    Fetched,
+    FolderSource,
+    ListedObject,
+    NotTaken,
+    SourceUnavailable,
+)
 from rag_platform_tests.documents.conftest import Docs, MakeDocs
 
 FIRST, SECOND = "2026-07-01", "2026-07-02"
@@ -194,7 +200,7 @@ def test_a_permission_that_is_missing_and_comes_back(
 
     def denied(self: FolderSource, key: str) -> Fetched | None:
         if key == "a.md":
-            raise PermissionError(13, "Permission denied")
+            raise NotTaken("unreadable", "no permission to read it (Permission denied)")
         return FETCH(self, key)
 
     monkeypatch.setattr(FolderSource, "fetch", denied)

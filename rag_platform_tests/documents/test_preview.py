@@ -51,7 +51,7 @@ def test_preview_counts_what_a_comparison_counts(
         rows += [row("other", key, facts, gone=False) for key, facts in listed.items()]
         with catalog.begin() as connection:
             catalog.upsert(connection, documents, rows)
-        objects = [ListedObject(key, *facts, "e") for key, facts in listed.items()]
+        objects = [ListedObject(key, size, at, "e") for key, (size, at) in listed.items()]
         found = preview(
             "s",
             [objects[:2], [], objects[2:]],

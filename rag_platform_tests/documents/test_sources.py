@@ -13,14 +13,17 @@ import pytest
 from rag_platform.documents.sources import (
     FolderSource,
     ListedObject,
-    ObjectStoreSource,
+    NotTaken,
+    S3Source,
     Selection,
     Source,
     SourceUnavailable,
     utc,
 )
-from rag_platform.storage.objects import S3Connection, open_store
+from rag_platform.storage.objects import S3Connection, open_store, s3_client
 from rag_platform_tests.servers.seaweed import S3Server
+
+EVERYTHING = Selection.of(("**",), ())
 
 
 def listed(source: Source) -> dict[str, ListedObject]:
@@ -38,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def source(folder: Path) -> FolderSource:
-    return FolderSource(folder.as_uri())
+    return FolderSource(folder.as_uri(), EVERYTHING)
 
 
 def test_odd_names_are_listed_and_read(folder: Path, source: FolderSource) -> None:
@@ -106,6 +109,19 @@ def test_links(folder: Path, source: FolderSource, tmp_path: Path) -> None:
     assert fetched.content == b"near"
 
 
+def test_a_link_that_is_led_out_after_the_listing(
+    folder: Path, source: FolderSource, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "a.md").write_text("a")
+    assert list(listed(source)) == ["sub/a.md"]
+    (folder / "sub" / "a.md").unlink()
+    (folder / "sub" / "a.md").symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(NotTaken, match="outside_source"):
+        source.fetch("sub/a.md")
+
+
 def test_what_is_no_file_is_no_document(folder: Path, source: FolderSource) -> None:
     os.mkfifo(folder / "pipe")
     (folder / "empty").mkdir()
@@ -117,7 +133,7 @@ def test_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for name in ("missing", "file"):
         with pytest.raises(SourceUnavailable, match="no such folder"):
-            list(FolderSource((tmp_path / name).as_uri()).batches())
+            list(FolderSource((tmp_path / name).as_uri(), EVERYTHING).batches())
 
 
 def test_a_folder_that_goes_during_the_scan(
@@ -140,13 +156,14 @@ def test_a_folder_that_goes_during_the_scan(
 # Root may read everything, so the listing is done by nobody where the tests run as root.
 _LIST = """
 import os, sys
-from rag_platform.documents.sources import FolderSource, SourceUnavailable
+from rag_platform.documents.sources import FolderSource, Selection, SourceUnavailable
+source = FolderSource(sys.argv[1], Selection.of(("**",), tuple(sys.argv[2:])))
 if os.getuid() == 0:
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
 try:
-    print(list(FolderSource(sys.argv[1]).batches()))
+    print([found.key for batch in source.batches() for found in batch])
 except SourceUnavailable as error:
     print(error)
 """
@@ -160,8 +177,10 @@ def test_a_folder_that_must_not_be_read() -> None:
         (folder / "closed").mkdir(mode=0)
         command = [sys.executable, "-c", _LIST, folder.as_uri()]
         result = subprocess.run(command, capture_output=True, text=True, check=True)
+        excluded = subprocess.run([*command, "closed/"], capture_output=True, text=True, check=True)
     assert f"listing failed at '{folder}/closed' (Permission denied)" in result.stdout
     assert result.stdout.count("\n") == 1
+    assert excluded.stdout == "['open.md']\n"
 
 
 def test_what_changed_its_kind_since_it_was_listed_has_vanished(
@@ -237,6 +256,16 @@ def test_selection(
     assert (key in Selection.of(include, exclude)) is belongs
 
 
+def test_a_pattern_that_takes_back_is_looked_for_in_excluded_folders(folder: Path) -> None:
+    for key in ("drafts/a.md", "drafts/keep.md", "b.md"):
+        (folder / key).parent.mkdir(exist_ok=True)
+        (folder / key).write_text("x")
+    taken = FolderSource(folder.as_uri(), Selection.of(("**",), ("drafts/*", "!keep.md")))
+    assert set(listed(taken)) == {"drafts/keep.md", "b.md"}
+    whole = FolderSource(folder.as_uri(), Selection.of(("**",), ("drafts/",)))
+    assert set(listed(whole)) == {"b.md"}
+
+
 def test_times_out_of_the_calendar() -> None:
     assert utc(0) == datetime(1970, 1, 1, tzinfo=UTC)
     assert utc(1e12).year == 9999
@@ -251,14 +280,16 @@ def bucket(s3_server: S3Server) -> str:
     return s3_server.make_bucket("docs")
 
 
-def s3_source(server: S3Server, url: str, *, secret: str | None = None) -> ObjectStoreSource:
+def s3_source(server: S3Server, url: str, *, secret: str | None = None) -> S3Source:
     connection = S3Connection(
         endpoint_url=server.endpoint,
         region="us-east-1",
         access_key_id=server.key,
         secret_access_key=secret or server.secret,
     )
-    return ObjectStoreSource(url, open_store(url, connection))
+    return S3Source(
+        url, EVERYTHING, store=open_store(url, connection), client=s3_client(connection)
+    )
 
 
 def test_s3_odd_keys_below_a_prefix(s3_server: S3Server, bucket: str) -> None:
@@ -277,6 +308,41 @@ def test_s3_odd_keys_below_a_prefix(s3_server: S3Server, bucket: str) -> None:
         assert fetched.content == b"x" * number
         assert (fetched.etag, fetched.modified) == (found[key].etag, found[key].modified)
     assert source.uri("a b.md") == f"s3://{bucket}/docs/a b.md"
+
+
+def test_s3_keys_that_are_no_paths_stand_in_nobodys_way(s3_server: S3Server, bucket: str) -> None:
+    client = s3_server.client()
+    source = s3_source(s3_server, f"s3://{bucket}/docs")
+    client.put_object(Bucket=bucket, Key="docs/good.md", Body=b"good")
+    bad = ["tab\there.md", "bell\x07.md"]
+    for key in bad:
+        client.put_object(Bucket=bucket, Key=f"docs/{key}", Body=b"bad")
+    client.put_object(Bucket=bucket, Key="docs/folder/", Body=b"")
+    found = listed(source)
+    assert {key: one.failure for key, one in found.items()} == {
+        "good.md": None,
+        **dict.fromkeys(bad, "bad_name"),
+    }
+    fetched = source.fetch("good.md")
+    assert fetched is not None
+    assert fetched.content == b"good"
+
+
+@pytest.mark.parametrize("key", ["a//b.md", "../x.md", "a/./b.md", "/a.md", "a.md/"])
+def test_s3_a_listed_key_that_is_no_path(key: str) -> None:
+    """Servers in front of a file system keep such keys off; S3 itself takes them."""
+
+    class Client:
+        def get_paginator(self, _: str) -> "Client":
+            return self
+
+        def paginate(self, **_: str) -> Iterator[dict[str, object]]:
+            row = {"Key": f"docs/{key}", "Size": 3, "LastModified": utc(7.9), "ETag": "e"}
+            yield {"Contents": [row]}
+
+    source = S3Source("s3://b/docs", EVERYTHING, store=None, client=Client())
+    one = listed(source)[key]
+    assert (one.failure, one.modified, one.size) == ("bad_name", 7.0, 3)
 
 
 def test_s3_an_object_that_changed_or_went(s3_server: S3Server, bucket: str) -> None:
@@ -310,9 +376,10 @@ def test_s3_a_listing_that_fails_is_no_empty_one(s3_server: S3Server, bucket: st
         with pytest.raises(SourceUnavailable, match="nothing was recorded") as refused:
             list(source.batches())
         assert "\n" not in str(refused.value)
+        assert not refused.value.transient
         assert s3_server.secret not in str(refused.value)
 
 
 def test_s3_an_object_that_must_not_be_read(s3_server: S3Server, bucket: str) -> None:
-    with pytest.raises(PermissionError):
+    with pytest.raises(NotTaken, match="unreadable"):
         s3_source(s3_server, f"s3://{bucket}", secret="wrong").fetch("a.md")
