@@ -92,7 +92,8 @@ class Embedder:
         if self.dimensions == vectors.shape[1]:
             return vectors
         vectors = vectors[:, : self.dimensions]
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        np.divide(vectors, norms, out=vectors, where=norms > 0)
         return vectors
 
 

@@ -356,6 +356,13 @@ def _report(runs: "Runs", done: "list[PageRun]", source: str, *, as_json: bool) 
         from rag_platform.documents.dead_letters import letters
 
         out().print(outcome_table(done, source))
+        if waiting := done[-1].page["waiting"] if done[-1].page else 0:
+            calendar = runs.platform.calendar(source)
+            first = calendar.key(calendar.start)
+            out().print(
+                f"{waiting:,} objects are dated into windows that have no page yet: rag-platform "
+                f"replay {source} --from {first} --to {done[-1].window}"
+            )
         if found := letters(runs.platform.catalog, source=source):
             out().print(f"{len(found)} dead letters:", *letter_lines(found), sep="\n")
     _fail_on_problems(done)

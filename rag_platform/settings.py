@@ -213,6 +213,13 @@ class EmbedderSettings(Section):
             raise ValueError("wordllama runs in process; leave base_url out")
         return base_url
 
+    @field_validator("dimensions")
+    @classmethod
+    def _of_the_model(cls, dimensions: int | None, info: ValidationInfo) -> int | None:
+        if dimensions not in (None, 256) and info.data.get("model") == "wordllama":
+            raise ValueError("wordllama's vectors have 256 dimensions; leave this out")
+        return dimensions
+
 
 class IndexSettings(Section):
     """The recipe of an index version: another recipe is another version beside it."""

@@ -36,7 +36,7 @@ ROWS: list[tuple[str, ...]] = [
     ("storage", "settings"),
     ("settings_values",),
     ("settings_source",),
-    ("errors",),
+    ("errors", "retries"),
 ]
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 

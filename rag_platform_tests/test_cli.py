@@ -143,6 +143,7 @@ def test_sync_status_and_a_second_sync_that_pays_nothing(place: Place) -> None:
     assert run["page"] == {
         "window": "2026-01-05",
         "listed": 3,
+        "waiting": 0,
         "outcomes": {"inserted": 2, "duplicate": 1},
         "embed_calls": 1,
         "embedded_chunks": 2,
@@ -664,3 +665,29 @@ def test_reset_refuses_a_folder_that_is_not_ours(place: Place) -> None:
     result = place.run("reset", "--yes", code=1)
     assert "thesis.docx" in result.stderr
     assert (place.home / "thesis.docx").exists()
+
+
+def test_a_name_that_drives_a_terminal(place: Place) -> None:
+    place.put("evil\x1b[31m\nname.md", "# Evil\n\nAn evil page about llamas.\n")
+    place.put("broken\x1b]0;x\x07.pdf", BROKEN_PDF)
+    place.settings["sources"]["notes"]["max_dead_letter_share"] = 0.5
+    place.save()
+    shown = place.run("sync", "notes").output
+    shown += place.run("dead-letters").output
+    shown += place.run("search", "evil llamas").output
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+    assert "evil\\x1b[31m\\nname.md" in shown
+    assert "broken\\x1b]0;x\\x07.pdf" in shown
+
+
+def test_what_waits_for_another_window_is_told(place: Place) -> None:
+    place.settings["sources"]["notes"]["dated_by"] = "modified"
+    place.save()
+    for path in sorted(place.docs.iterdir())[:2]:
+        os.utime(path, (1_767_571_200, 1_767_571_200))  # 2026-01-05
+    done = place.run("sync", "notes")
+    assert done.exit_code == 0
+    assert "2 objects are dated into windows that have no page yet" in done.output
+    assert "replay notes --from 2026-01-01 --to " in done.output
+    assert place.json("status")["sources"]["notes"]["last_page"]["waiting"] == 2

@@ -418,6 +418,11 @@ INDEX = "indexes:\n  docs_v1:\n    chunker: {"
             "1:52: sources.a.exclude.0: is no pattern as in .gitignore",
         ),
         (
+            "indexes: {a: {embedder: {model: wordllama, dimensions: 128}}}",
+            "1:46: indexes.a.embedder.dimensions: wordllama's vectors have 256 dimensions; leave "
+            "this out",
+        ),
+        (
             "indexes: {a: {chunker: {max_tokens: 31, overlap: 0}}}",
             "1:25: indexes.a.chunker.max_tokens: must be greater than or equal to 32, not 31",
         ),

@@ -2,12 +2,11 @@
 
 from datetime import date
 
-from rich.markup import escape
-
 from rag_platform import demo
 from rag_platform.commands.output import letter_lines, out, outcome_table, passages
 from rag_platform.commands.runs import DEMO_SOURCE, PageRun, Runs, replay_demo
 from rag_platform.documents.dead_letters import letters
+from rag_platform.operations.terminal import escape
 
 _PASSAGES = 3
 

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from rag_platform.operations.explain import explain
+from rag_platform.operations.terminal import printable
 
 _INTERRUPTED = 130
 
@@ -19,7 +20,7 @@ class Reported(click.ClickException):
     def show(self, file: Any = None) -> None:
         """On standard error, whatever else the command wrote."""
         for problem in self.problems:
-            click.echo(f"error: {problem}", file=file, err=True)
+            click.echo(f"error: {printable(problem)}", file=file, err=True)
 
 
 class Cli(click.Group):

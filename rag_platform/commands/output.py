@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+
+from rag_platform.operations.terminal import escape
 
 if TYPE_CHECKING:
     from rag_platform.commands.doctor import Finding

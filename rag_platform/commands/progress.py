@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.spinner import Spinner
 from rich.text import Text
 
-from rag_platform.operations.terminal import error_stream
+from rag_platform.operations.terminal import error_stream, escape
 
 if TYPE_CHECKING:
     from rag_platform.defs.operations.launch import StepUpdate

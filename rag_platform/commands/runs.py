@@ -104,19 +104,22 @@ def opened(platform: Platform, progress: StepProgress, *, verbose: bool) -> Iter
 def sync(
     runs: Runs, source: str, window: str | None, *, allow_deletions: bool, refresh: bool
 ) -> list[PageRun]:
-    """Older windows whose runs broke off, then the window: by default the current one."""
+    """The window, by default the current one; then older ones whose runs broke off.
+
+    In this order, so that what has been mended since does not stop the older ones again.
+    """
     platform = runs.platform
     calendar = platform.calendar(source)
     chosen = calendar.check(window) if window else calendar.current()
     indexes = list(platform.settings.indexes)
-    done: list[PageRun] = []
-    for older in unfinished_windows(platform.catalog, source, indexes):
-        if older < chosen:
-            done += runs.run(source, [older])
     config = launch.step_config(
         source, "raw_docs", allow_deletions=allow_deletions, refresh=refresh
     )
-    return done + runs.run(source, [chosen], config=config)
+    done = runs.run(source, [chosen], config=config)
+    for older in unfinished_windows(platform.catalog, source, indexes):
+        if older < chosen:
+            done += runs.run(source, [older])
+    return done
 
 
 @dataclass(frozen=True, slots=True)

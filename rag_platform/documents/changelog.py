@@ -79,7 +79,6 @@ class ChangeLog:
     def record(
         self,
         window: str,
-        objects: int,
         waiting: int,
         *,
         url: str,
@@ -89,6 +88,9 @@ class ChangeLog:
         """Write the pass down, or raise `SourceListingRefused` and write nothing."""
         with self._catalog.begin() as connection:
             pass_no = self._next_pass(connection, window)
+            objects = connection.execute(
+                sa.select(sa.func.count()).where(listing.c.source == self.name)
+            ).scalar_one()
             self._insert_changes(connection, window, pass_no)
             self._pair_moves(connection, window, pass_no)
             counts = self._count(connection, window, pass_no)

@@ -38,19 +38,16 @@ class Listing:
         self._max_bytes = max_bytes
         self._catalog = catalog
 
-    def ask(self) -> int:
-        """Bring the listing into its table; returns how many objects the source has."""
+    def ask(self) -> None:
+        """Bring the listing into its table."""
         with self._catalog.begin() as connection:
             connection.execute(sa.delete(listing).where(listing.c.source == self.name))
-        count = 0
         for batch in self.source.batches():
             rows = [self._row(found) for found in batch]
-            count += len(rows)
             # A transaction each: a slow listing must not keep other writers waiting.
             with self._catalog.begin() as connection:
                 # Two names that are not UTF-8 may be shown alike: the first stands for both.
                 self._catalog.upsert(connection, listing, rows, update=())
-        return count
 
     def _row(self, found: ListedObject) -> dict[str, Any]:
         return {
@@ -175,7 +172,9 @@ class Listing:
                 return noted | _failure(_VANISHED, ""), None
             self._check_size(len(fetched.content))  # it may have grown since
         except NotTaken as error:
-            return noted | _failure(error.reason, error.detail), None
+            refused = noted | _failure(error.reason, error.detail)
+            # A right that is given changes nothing that a listing shows: ask again each time.
+            return refused | ({"etag": None} if error.reason == "unreadable" else {}), None
         return noted | _facts(fetched), fetched.content
 
     def _check_size(self, size: int) -> None:

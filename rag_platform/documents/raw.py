@@ -68,7 +68,7 @@ class RawDocs:
             if not refresh and self._is_closed(window, written):
                 return self._replay(window, written)
             self._begin(window)
-            objects = self._listing.ask()
+            self._listing.ask()
             waiting = self._listing.fetch(
                 self._due(window, written),
                 pages=self._pages,
@@ -76,7 +76,6 @@ class RawDocs:
             )
             return self._log.record(
                 window,
-                objects,
                 waiting,
                 url=self.source.url,
                 allow_deletions=allow_deletions,

@@ -14,19 +14,23 @@ from rag_platform.storage.schema import changes, dead_letters, documents, passes
 class PageReport:
     """The newest pass of a page, and what of the whole page is dead.
 
-    `outcomes` sum to `listed` when every document has exactly one. `undecided` counts changes
+    `outcomes` sum to `listed` when every document has exactly one; of the `objects`, `waiting` are
+    dated into windows without a page and not among the listed. `undecided` counts changes
     without an outcome over the whole page. `standing` counts the page's documents that no newer
-    change has superseded, `dead` those of them without a text.
+    change has superseded, `dead` those of them without a text; `dead_so_far` counts the dead
+    letters of this page and of all before it.
     """
 
     source: str
     window: str
     objects: int
     listed: int
+    waiting: int
     outcomes: dict[str, int]
     undecided: int
     standing: int
     dead: int
+    dead_so_far: int
 
     @property
     def sums(self) -> bool:
@@ -46,11 +50,19 @@ def report(catalog: Catalog, source: str, window: str) -> PageReport | None:
         if last is None:
             return None
         of_page = sa.and_(changes.c.source == source, changes.c.window == window)
+        deleted = _count(
+            connection,
+            changes,
+            of_page,
+            changes.c.pass_no == last.pass_no,
+            changes.c.kind == "deleted",
+        )
         return PageReport(
             source=source,
             window=window,
             objects=last.objects,
             listed=last.listed,
+            waiting=last.objects + deleted - last.listed,
             outcomes=_outcomes(connection, last, of_page),
             undecided=_count(connection, changes, of_page, changes.c.outcome.is_(None)),
             standing=_count(
@@ -65,6 +77,12 @@ def report(catalog: Catalog, source: str, window: str) -> PageReport | None:
                 dead_letters,
                 dead_letters.c.source == source,
                 dead_letters.c.window == window,
+            ),
+            dead_so_far=_count(
+                connection,
+                dead_letters,
+                dead_letters.c.source == source,
+                dead_letters.c.window <= window,
             ),
         )
 
@@ -82,21 +100,31 @@ def _outcomes(
         .group_by(outcome)
     )
     counts = {row.outcome: row.n for row in rows}
-    # Unchanged since an earlier pass, but of that one an index still lacks them.
+    # Of those that did not change: what an earlier pass left to wait, or dead.
     waiting = _count(
         connection,
         documents.join(changes, changes.c.seq == documents.c.seq),
         documents.c.source == last.source,
         ~documents.c.gone,
         changes.c.deferred_by.is_not(None),
-        sa.or_(
-            changes.c.window < last.window,
-            sa.and_(changes.c.window == last.window, changes.c.pass_no < last.pass_no),
-        ),
+        _before(changes, last),
+    )
+    dead = _count(
+        connection,
+        dead_letters,
+        dead_letters.c.source == last.source,
+        _before(dead_letters, last),
     )
     counts["deferred"] = counts.get("deferred", 0) + waiting
-    counts["unchanged"] = counts.get("unchanged", 0) + last.unchanged - waiting
+    counts["dead_lettered"] = counts.get("dead_lettered", 0) + dead
+    counts["unchanged"] = counts.get("unchanged", 0) + last.unchanged - waiting - dead
     return {name: counts[name] for name in OUTCOMES if counts.get(name)}
+
+
+def _before(table: sa.Table, last: Any) -> sa.ColumnElement[bool]:
+    """Rows of passes before that one."""
+    earlier = sa.and_(table.c.window == last.window, table.c.pass_no < last.pass_no)
+    return sa.or_(table.c.window < last.window, earlier)
 
 
 def _count(
@@ -111,7 +139,7 @@ def too_many_dead(page: PageReport, max_share: float) -> str | None:
     Measured against all that was listed; and against the page's own documents once there are
     enough of them to tell a broken parser from a broken document.
     """
-    shares = {"listed documents": (page.dead, page.listed)}
+    shares = {"listed documents": (page.dead_so_far, page.listed)}
     if page.dead >= _ENOUGH:
         shares["documents of this page"] = (page.dead, page.standing)
     for what, (dead, total) in shares.items():

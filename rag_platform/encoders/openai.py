@@ -18,6 +18,7 @@ from rag_platform.encoders.validation import InvalidEmbedding, validate
 from rag_platform.errors import PlatformError
 from rag_platform.llm.budget import Budget
 from rag_platform.llm.prices import OPENAI_URL, Prices
+from rag_platform.retries import attempts
 from rag_platform.storage.objects import display_url
 
 if TYPE_CHECKING:
@@ -125,15 +126,12 @@ class OpenAIEmbedder(Embedder):
 
     def _embed(self, texts: list[str]) -> Vectors:
         import openai
-        import stamina
 
-        retries = stamina.retry_context(
-            on=_again_in,
-            attempts=_ATTEMPTS,
-            timeout=None,
-            wait_initial=_FIRST_WAIT_S,
-            wait_jitter=_FIRST_WAIT_S,
-            wait_max=_LONGEST_WAIT_S,
+        retries = attempts(
+            _again_in,
+            most=_ATTEMPTS,
+            first_wait_s=_FIRST_WAIT_S,
+            longest_wait_s=_LONGEST_WAIT_S,
         )
         try:
             for attempt in retries:

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 # A batch of this many texts is embedded in shares of even size, so that every core has several.
 _WORTH_SHARING = 1_000
 _SHARES = 8
+# How long a run waits for one that is embedding: as long as a large page takes.
+_PATIENCE_S = 3_600.0
 
 
 @dataclass(slots=True)
@@ -71,7 +74,8 @@ class Embeddings:
         figures = EmbedFigures()
         index, source = self._chunks.index.name, self._chunks.source
         # Two runs that miss the same texts must not both pay for them.
-        with self._catalog.exclusive(f"embeddings-{_short(self._embedder.fingerprint)}"):
+        lock = f"embeddings-{_short(self._embedder.fingerprint)}"
+        with self._catalog.exclusive(lock, timeout_s=_PATIENCE_S):
             for pass_no in unapplied_passes(self._catalog, index, source, window):
                 self._embed_pass(window, pass_no, figures)
         note_figures(
@@ -86,11 +90,14 @@ class Embeddings:
 
     def _embed_pass(self, window: str, pass_no: int, figures: EmbedFigures) -> None:
         missing: dict[bytes, tuple[str, int]] = {}
-        for key, text, tokens in self._wanted(window, pass_no, figures):
-            missing.setdefault(key, (text, tokens))
-            if len(missing) >= self._embedder.batch_size:
-                self._embed(missing, figures)
-                missing = {}
+        size = self._embedder.batch_size
+        for wanted in self._wanted(window, pass_no, figures):
+            figures.memo_hits += len(missing.keys() & wanted.keys())
+            missing |= wanted
+            # Only here, where all that was looked up in the memo is on the list.
+            while len(missing) >= size:
+                self._embed(dict(itertools.islice(missing.items(), size)), figures)
+                missing = dict(itertools.islice(missing.items(), size, None))
         self._embed(missing, figures)
 
     def _vectors_of(self, texts: list[str]) -> Vectors:
@@ -131,17 +138,18 @@ class Embeddings:
 
     def _wanted(
         self, window: str, pass_no: int, figures: EmbedFigures
-    ) -> Iterator[tuple[bytes, str, int]]:
-        """The chunks of a pass that have no vector yet."""
+    ) -> Iterator[dict[bytes, tuple[str, int]]]:
+        """Text and size of the chunks of a pass that have no vector yet, by memo key."""
         for texts, tokens in self._texts(window, pass_no):
             keys = [passage_key(self._embedder, text) for text in texts]
             known = self._memo.known(keys)
+            wanted: dict[bytes, tuple[str, int]] = {}
             for key, text, count in zip(keys, texts, tokens, strict=True):
-                if key in known:
+                if key in known or key in wanted:
                     figures.memo_hits += 1
                 else:
-                    known.add(key)  # the same text later in the batch is the same vector
-                    yield key, text, count
+                    wanted[key] = (text, count)
+            yield wanted
 
     def _texts(self, window: str, pass_no: int) -> Iterator[tuple[list[str], list[int]]]:
         """Texts and sizes of a pass's chunks, those only of documents that the index lacks: what

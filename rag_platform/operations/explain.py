@@ -18,6 +18,11 @@ def explain(error: BaseException) -> list[str]:
         return [f"{where}: {_DISK_ADVICE}." if where else f"{_DISK_ADVICE}."]
     if isinstance(error, OSError) and error.filename is not None:
         return [f"{error.filename}: {error.strerror}. Check the path and this user's rights."]
+    if "readonly database" in str(error):
+        return [
+            "a database cannot be written. Check this user's rights in RAG_PLATFORM_HOME and "
+            "DAGSTER_HOME."
+        ]
     return [
         f"unexpected {type(error).__name__}: {first_line(str(error))} "
         "(rag-platform --debug shows where)"

@@ -60,9 +60,12 @@ def page_summary(catalog: Catalog, source: str, window: str) -> dict[str, Any] |
             )
         )
         figures = list(rows.scalars())
-    return {"window": window, "listed": page.listed, "outcomes": page.outcomes} | {
-        name: sum(of_index.get(name, 0) for of_index in figures) for name in EMBED_FIGURES
-    }
+    return {
+        "window": window,
+        "listed": page.listed,
+        "waiting": page.waiting,
+        "outcomes": page.outcomes,
+    } | {name: sum(of_index.get(name, 0) for of_index in figures) for name in EMBED_FIGURES}
 
 
 def _source(catalog: Catalog, source: str) -> dict[str, Any]:

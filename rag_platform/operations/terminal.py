@@ -3,8 +3,30 @@
 import io
 import logging
 import os
+import re
 import sys
 from typing import TextIO
+
+# What a terminal acts on instead of showing it: control characters, and those that turn the
+# direction of writing.
+_ACTED_ON = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """A text from outside, such as a document's address, as one harmless piece of a line."""
+    return _ACTED_ON.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def escape(text: str) -> str:
+    """A text from outside for rich: neither its markup nor control characters."""
+    from rich.markup import escape
+
+    return escape(printable(text))
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(record.getMessage())
 
 
 def error_stream() -> TextIO:
@@ -19,7 +41,7 @@ def error_stream() -> TextIO:
 def show_log(stream: TextIO, *, verbose: bool) -> None:
     """Our own messages, such as who waits for which lock; more of them with `verbose`."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Formatter())
     logger = logging.getLogger("rag_platform")
     logger.handlers = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)

@@ -77,30 +77,32 @@ class Catalog:
             yield connection
 
     @contextlib.contextmanager
-    def exclusive(self, name: str) -> Iterator[None]:
+    def exclusive(self, name: str, *, timeout_s: float | None = None) -> Iterator[None]:
         """One holder of `name` at a time, over all processes that share this catalog.
 
-        The lock dies with its process. Raises `LockTimeout` after `lock_timeout_s`.
+        The lock dies with its process. Raises `LockTimeout` after `timeout_s` (by default
+        `lock_timeout_s`).
         """
+        timeout_s = self.lock_timeout_s if timeout_s is None else timeout_s
         if self.is_sqlite:
             path = self.lock_folder / f"{name}.lock"
-            with exclusive(path, timeout_s=self.lock_timeout_s, purpose=name):
+            with exclusive(path, timeout_s=timeout_s, purpose=name):
                 yield
             return
-        with self._advisory(name):
+        with self._advisory(name, timeout_s):
             yield
 
     @contextlib.contextmanager
-    def _advisory(self, name: str) -> Iterator[None]:
+    def _advisory(self, name: str, timeout_s: float) -> Iterator[None]:
         autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         lock = sa.func.hashtextextended(f"rag_platform:{name}", 0)
         with autocommit.connect() as connection:
-            deadline = time.monotonic() + self.lock_timeout_s
+            deadline = time.monotonic() + timeout_s
             told = False
             while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(lock))):
                 if time.monotonic() > deadline:
                     raise LockTimeout(
-                        f"{name}: held by another process for {self.lock_timeout_s:g} s "
+                        f"{name}: held by another process for {timeout_s:g} s "
                         f"(advisory lock in {self.display}). Wait for that run, or stop it."
                     )
                 if not told:

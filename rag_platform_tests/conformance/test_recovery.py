@@ -201,3 +201,21 @@ def test_17_a_state_folder_moved_to_another_disk(synced: World) -> None:
         assert synced.platform.reconciler(V1).run(repair=True).agrees
     synced.check()
     assert texts == []
+
+
+def test_15_a_run_that_ends_between_documents_and_index_is_not_forgotten(world: World) -> None:
+    """Killed after clean_docs, before anything of any index; the day after comes another page."""
+    parts = world.platform
+    world.sync(FIRST)
+    world.folder.write("late.md", article(7))
+    parts.raw(SOURCE).run(SECOND)
+    world.snapshot.take()
+    parts.parsed(SOURCE).run(SECOND)
+    parts.clean(SOURCE).run(SECOND)
+    world.reopen()
+    world.folder.write("later.md", article(8))
+    world.sync(THIRD)
+    assert unfinished_windows(world.platform.catalog, SOURCE, [V1]) == [SECOND]
+    world.run(SECOND)
+    assert unfinished_windows(world.platform.catalog, SOURCE, [V1]) == []
+    world.check()

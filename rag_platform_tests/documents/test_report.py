@@ -11,7 +11,7 @@ OF_PAGE = "documents of this page are dead letters"
 
 
 def page(*, listed: int, dead: int, standing: int) -> PageReport:
-    return PageReport("s", FIRST, listed, listed, {}, 0, standing, dead)
+    return PageReport("s", FIRST, listed, listed, 0, {}, 0, standing, dead, dead)
 
 
 @pytest.mark.parametrize(

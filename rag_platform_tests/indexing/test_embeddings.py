@@ -102,3 +102,21 @@ def test_chunks_must_be_there(world: World) -> None:
     parts.clean(SOURCE).run(FIRST)
     with pytest.raises(PartGone, match="run again from raw_docs"):
         parts.embeddings(SOURCE, V1).run(FIRST)
+
+
+def test_a_text_that_stands_far_apart_is_paid_for_once(world: World) -> None:
+    """Of 2,400 passages in two row groups 2,000 differ; the copies lie in different batches."""
+    for page in range(120):
+        again = page - 20 if page >= 100 else page
+        own = [f"Passage {again} of the number {n}. " + "gate lamp keeper " * 12 for n in range(20)]
+        world.folder.write(f"{page:03d}.md", "\n\n".join([*own, f"The end of {page}."]))
+    world.embedders["wordllama"].batch_size = 512
+    with world.counted() as texts:
+        figures = world.sync(FIRST).embedded[V1]
+    assert len(texts) == len(set(texts)) == figures.embedded_chunks
+    chunks = world.platform.chunks(SOURCE, V1)
+    held = sum(
+        batch.num_rows for part in chunks.parts(FIRST) for batch in world.platform.pages.read(part)
+    )
+    assert figures.embedded_chunks + figures.memo_hits == held > 2_000
+    assert figures.memo_hits > 300

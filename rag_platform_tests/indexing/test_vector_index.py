@@ -6,6 +6,7 @@ import pytest
 
 from rag_platform.indexing.vector_index import digest_of
 from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.pages import PartGone
 from rag_platform_tests.conformance.corpus import broken_pdf, fill
 from rag_platform_tests.conformance.harness import SOURCE, V1, WINDOWS, World
 
@@ -35,7 +36,7 @@ def test_chunks_must_be_there(world: World) -> None:
     parts.raw(SOURCE).run(FIRST)
     parts.parsed(SOURCE).run(FIRST)
     parts.clean(SOURCE).run(FIRST)
-    with pytest.raises((RuntimeError, FileNotFoundError)):
+    with pytest.raises(PartGone, match="run again from raw_docs"):
         parts.vector_index(SOURCE, V1).run(FIRST)
 
 

@@ -295,7 +295,8 @@ def _opened(folder: Path, *, dimension: int, fingerprint: str) -> Iterator[EdgeC
     import qdrant_edge as edge
 
     with _reporting("opening", folder):
-        _require_space(folder)  # opening replays the log, which writes
+        # Opening replays the log, which writes a little even where only a search follows.
+        _require_space(folder, DISK_RESERVE // 8)
         shard = edge.EdgeShard.load(str(folder / "engine"))
     try:
         yield EdgeCollection(shard, folder, dimension=dimension, fingerprint=fingerprint)
@@ -316,12 +317,13 @@ def _read_recipe(folder: Path) -> tuple[int, str]:
         ) from error
 
 
-def _require_space(folder: Path) -> None:
+def _require_space(folder: Path, needed: int | None = None) -> None:
+    needed = DISK_RESERVE if needed is None else needed
     free = shutil.disk_usage(folder).free
-    if free < DISK_RESERVE:
+    if free < needed:
         raise VectorStoreError(
-            f"disk full: {free // 2**20} MiB free for {folder}, {DISK_RESERVE // 2**20} MiB "
-            "needed before the vector engine may write. Free some space and run again."
+            f"disk full: {free // 2**20} MiB free for {folder}, {needed // 2**20} MiB "
+            "needed for the vector engine. Free some space and run again."
         )
 
 

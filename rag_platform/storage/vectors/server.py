@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
-import stamina
 
+from rag_platform.retries import attempts
 from rag_platform.storage.vectors.base import (
     DENSE,
     INDEXED_FIELDS,
@@ -202,8 +202,8 @@ class _Server:
 
     def call(self, doing: str, function: "Callable[[QdrantClient], T]") -> T:
         try:
-            for attempt in stamina.retry_context(
-                on=_retry_after, attempts=_ATTEMPTS, timeout=120.0, wait_initial=0.2, wait_max=10.0
+            for attempt in attempts(
+                _retry_after, most=_ATTEMPTS, first_wait_s=0.2, longest_wait_s=10.0
             ):
                 with attempt:
                     return function(self._connected())
@@ -212,7 +212,7 @@ class _Server:
                 f"{doing}: Qdrant at {self.display} {_explained(error)}",
                 transient=_retry_after(error) is not False,
             ) from error
-        raise AssertionError("unreachable: stamina returns or raises")
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _connected(self) -> "QdrantClient":
         with self._connecting:
