@@ -279,7 +279,8 @@ class Settings(Section):
     )
     lock_timeout_s: Seconds = Field(
         default=60.0,
-        description="Seconds to wait for the embedded vector engine while another process has it.",
+        description="Seconds to wait for what another process holds: the embedded vector engine, "
+        "a source that is being asked, an index that is being written.",
     )
     automation: Annotated[bool, Field(strict=True)] = Field(
         default=True, description="Whether schedules and sensors run from the start."

@@ -53,7 +53,7 @@ class Searcher:
     def search(
         self, query: str, k: int = 10, *, filters: Mapping[str, str | Sequence[str]] | None = None
     ) -> list[Result]:
-        """The k best passages. A query without words finds nothing."""
+        """The k best passages. An empty query finds nothing."""
         if not query.strip():
             return []
         wanted: dict[str, str | Sequence[str]] = dict(filters or {})

@@ -36,6 +36,11 @@ EXTENSIONS: Final = {
     "text": Kind.TEXT,
     "rst": Kind.TEXT,
     "log": Kind.TEXT,
+    "adoc": Kind.TEXT,
+    "asciidoc": Kind.TEXT,
+    "org": Kind.TEXT,
+    "csv": Kind.TEXT,
+    "tsv": Kind.TEXT,
     "pdf": Kind.PDF,
     "docx": Kind.DOCX,
     "docm": Kind.DOCX,
@@ -97,6 +102,8 @@ def detect(data: bytes, hints: Hints) -> Kind:
     has_bom = any(data.startswith(bom) for bom, _ in BOMS)
     if not has_bom and b"\x00" not in data[:4096] and looks_binary(data):
         raise ParseRefused(Reason.UNSUPPORTED, "binary content of an unknown format")
+    if hinted is None and not extension and (has_bom or b"\x00" not in data[:4096]):
+        return Kind.TEXT  # README, LICENSE
     if hinted is None:
         name = f"the extension .{extension[:20]}" if extension else "a name without extension"
         raise ParseRefused(Reason.UNSUPPORTED, f"no parser for {name}, nor for what it holds")

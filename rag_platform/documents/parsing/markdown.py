@@ -1,4 +1,4 @@
-"""Markdown with optional YAML front matter; the front matter becomes metadata."""
+"""Markdown with optional front matter, YAML or TOML; the front matter becomes metadata."""
 
 import re
 from collections.abc import Iterator
@@ -10,12 +10,13 @@ from rag_platform.documents.parsing.text import decode, normalise
 MAX_FRONT_MATTER: Final = 64 * 1024
 MAX_YAML_EVENTS: Final = 5_000
 FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.S | re.M)
+TOML_FRONT_MATTER: Final = re.compile(r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.S | re.M)
 FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
 TOP_HEADING: Final = re.compile(r"# +(.+?)[ \t#]*(?:\{[^}]*\}[ \t]*)?\Z")
 
 
 class FrontMatterRefused(Exception):
-    """The front matter is not plain YAML: it stays in the text."""
+    """The front matter is not plain YAML or TOML: it stays in the text."""
 
 
 def parse_markdown(data: bytes) -> Parsed:
@@ -26,10 +27,11 @@ def parse_markdown(data: bytes) -> Parsed:
     """
     text = normalise(decode(data))
     metadata: dict[str, str] = {}
-    found = FRONT_MATTER.match(text) if text.startswith("---") else None
+    is_toml = text.startswith("+++")
+    found = (TOML_FRONT_MATTER if is_toml else FRONT_MATTER).match(text)
     if found is not None:
         try:
-            metadata = read_front_matter(found[1])
+            metadata = (read_toml if is_toml else read_front_matter)(found[1])
             text = text[found.end() :].lstrip("\n")
         except FrontMatterRefused as refused:
             metadata = {"front_matter_error": str(refused)}
@@ -57,6 +59,23 @@ def read_front_matter(yaml_text: str) -> dict[str, str]:
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())[:200]
         raise FrontMatterRefused(f"not YAML: {reason}") from error
+
+
+def read_toml(text: str) -> dict[str, str]:
+    """Top-level scalars, and arrays of scalars joined with commas. Raises `FrontMatterRefused`."""
+    import tomllib
+
+    if len(text) > MAX_FRONT_MATTER:
+        raise FrontMatterRefused(f"front matter over {MAX_FRONT_MATTER:,} characters")
+    try:
+        read = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FrontMatterRefused(f"not TOML: {' '.join(str(error).split())[:200]}") from error
+    listed = {key: value if isinstance(value, list) else [value] for key, value in read.items()}
+    return {
+        key: ", ".join(str(value).strip() for value in values if not isinstance(value, dict | list))
+        for key, values in listed.items()
+    }
 
 
 def _scalars(yaml_text: str) -> dict[str, str]:

@@ -236,7 +236,8 @@ def refuse_other_recipe(
 def missing_collection(name: str, where: str) -> CollectionMissing:
     """The error for a reader that came too early."""
     return CollectionMissing(
-        f"collection {name} is not in {where}. Build the index first: rag-platform sync SOURCE."
+        f"collection {name} is not in {where}. Build it: rag-platform sync SOURCE; or, "
+        "where it has been before: rag-platform reconcile --repair."
     )
 
 

@@ -57,6 +57,9 @@ def zip_of(*names: str) -> bytes:
         ("# text".encode("utf-16"), "a.md", "", Kind.MARKDOWN),
         ("# text".encode("utf-32"), "a.md", "", Kind.MARKDOWN),
         (b"", "a.md", "", Kind.MARKDOWN),
+        (b"GNU GENERAL PUBLIC LICENSE", "docs/COPYING", "", Kind.TEXT),
+        ("text".encode("utf-16"), "README", "", Kind.TEXT),
+        (b"a,b\n1,2\n", "a.csv", "", Kind.TEXT),
     ],
 )
 def test_content_decides_and_hints_help(
@@ -76,7 +79,7 @@ def test_content_decides_and_hints_help(
         (b"\x89PNG\r\n", "a.md", Reason.UNSUPPORTED),
         (bytes(range(1, 32)) * 9, "a.txt", Reason.UNSUPPORTED),
         (b"text", "a.json", Reason.UNSUPPORTED),
-        (b"text", "a", Reason.UNSUPPORTED),
+        (b"text" + b"\x00" * 9, "a", Reason.UNSUPPORTED),
         (b"only text", "a.pdf", Reason.CORRUPT),
         (b"only text", "a.docx", Reason.CORRUPT),
         (b"", "a.pdf", Reason.CORRUPT),

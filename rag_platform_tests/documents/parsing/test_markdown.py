@@ -26,6 +26,31 @@ def test_front_matter_becomes_metadata_as_it_is_written() -> None:
     }
 
 
+def test_toml_front_matter() -> None:
+    source = (
+        '+++\ntitle = "Practici"\nweight = 9\ndate = 2020-01-02\ntags = ["a", "b c", [1]]\n'
+        "draft = false\n[nested]\nx = 1\n+++\n\n" + BODY
+    )
+    parsed = parse_markdown(source.encode())
+    assert (parsed.title, parsed.text) == ("Practici", BODY)
+    assert parsed.metadata == {
+        "weight": "9",
+        "date": "2020-01-02",
+        "tags": "a, b c",
+        "draft": "False",
+    }
+
+
+@pytest.mark.parametrize(
+    "front_matter", ["title: YAML", "a = " + "[" * 20_000, "a = 1\na = 2", "x" * 70_000]
+)
+def test_bad_toml_stays_in_the_text(front_matter: str) -> None:
+    source = f"+++\n{front_matter}\n+++\n{BODY}"
+    parsed = parse_markdown(source.encode())
+    assert parsed.text == source
+    assert list(parsed.metadata) == ["front_matter_error"]
+
+
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("bom", ["", "\ufeff"])
 def test_front_matter_under_any_line_end(newline: str, bom: str) -> None:
