@@ -26,8 +26,8 @@ from rag_platform.storage.pages import PageStore, PartKey
 from rag_platform.storage.schema import changes, index_documents
 from rag_platform.storage.vectors.base import Collection, Payload, Point, SparseVector, VectorStore
 
-_BATCH_DOCUMENTS = 200
-_BATCH_CHUNKS = 1_000
+_BATCH_DOCUMENTS = 100
+_BATCH_CHUNKS = 400
 
 Group = dict[int, list[dict[str, Any]]]  # rows of a chunk part by change number
 Terms = dict[str, SparseVector]  # by text hash

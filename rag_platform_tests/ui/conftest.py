@@ -98,12 +98,10 @@ def page(browser: "Browser") -> "Iterator[Page]":
 
 @contextlib.contextmanager
 def wide_page(page: "Page") -> "Iterator[Page]":
-    """A page with room for the figures in the graph's nodes, in pictures of the same size."""
+    """A page with room for the figures in the nodes of a graph of one row."""
     browser = page.context.browser
     assert browser is not None
-    with browser.new_context(
-        viewport={"width": 2000, "height": 1250}, device_scale_factor=0.8
-    ) as context:
+    with browser.new_context(viewport={"width": 1900, "height": 560}) as context:
         opened = context.new_page()
         opened.set_default_timeout(60_000)
         yield opened
@@ -113,6 +111,6 @@ def picture(page: "Page", name: str) -> None:
     """Keep what the page shows in docs/images, where RAG_PLATFORM_SCREENSHOTS asks for it."""
     if os.environ.get("RAG_PLATFORM_SCREENSHOTS"):
         IMAGES.mkdir(exist_ok=True)
-        page.mouse.move(5, 995)
+        page.mouse.move(5, 5)
         page.wait_for_timeout(1_500)
         page.screenshot(path=IMAGES / f"{name}.png")
