@@ -419,7 +419,7 @@ INDEX = "indexes:\n  docs_v1:\n    chunker: {"
         ),
         (
             "indexes: {a: {embedder: {model: wordllama, dimensions: 128}}}",
-            "1:46: indexes.a.embedder.dimensions: wordllama's vectors have 256 dimensions; leave "
+            "1:44: indexes.a.embedder.dimensions: wordllama's vectors have 256 dimensions; leave "
             "this out",
         ),
         (

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 _PASSAGE = 480
 _FILE_WIDTH = 110
-_SHORT = {"dead_lettered": "dead", "from_memo": "memo"}
+# So that a table of all that commonly occurs fits into 80 columns.
+_SHORT = {
+    "unchanged": "same",
+    "deleted": "gone",
+    "duplicate": "copy",
+    "dead_lettered": "dead",
+    "embedded": "embeds",
+    "from_memo": "memo",
+}
 _STATES = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]"}
 
 

@@ -104,9 +104,10 @@ def opened(platform: Platform, progress: StepProgress, *, verbose: bool) -> Iter
 def sync(
     runs: Runs, source: str, window: str | None, *, allow_deletions: bool, refresh: bool
 ) -> list[PageRun]:
-    """The window, by default the current one; then older ones whose runs broke off.
+    """Older windows whose runs broke off, then the window: by default the current one.
 
-    In this order, so that what has been mended since does not stop the older ones again.
+    Of an older window that fails again, what the newer one brought may be the remedy (the broken
+    documents are gone, say): it is tried once more at the end, and that run counts.
     """
     platform = runs.platform
     calendar = platform.calendar(source)
@@ -115,11 +116,15 @@ def sync(
     config = launch.step_config(
         source, "raw_docs", allow_deletions=allow_deletions, refresh=refresh
     )
-    done = runs.run(source, [chosen], config=config)
+    done: dict[str, PageRun] = {}
     for older in unfinished_windows(platform.catalog, source, indexes):
         if older < chosen:
-            done += runs.run(source, [older])
-    return done
+            [done[older]] = runs.run(source, [older])
+    [done[chosen]] = runs.run(source, [chosen], config=config)
+    for older, run in done.items():
+        if older < chosen and not run.success:
+            [done[older]] = runs.run(source, [older])
+    return list(done.values())
 
 
 @dataclass(frozen=True, slots=True)

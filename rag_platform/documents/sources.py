@@ -202,7 +202,8 @@ class S3Source(Source):
                 ]
         except (BotoCoreError, ClientError) as error:
             raise SourceUnavailable(
-                f"{self.url}: nothing was recorded: {explain(error)}", transient=may_pass(error)
+                f"{self.url}: listing failed, nothing was recorded: {explain(error)}",
+                transient=may_pass(error),
             ) from error
 
     def _object(self, key: str, row: dict[str, Any]) -> ListedObject:

@@ -161,7 +161,7 @@ def test_15_killed_at_a_point(scene: Scene, start: str, point: str, turn: int, w
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(12))
 def test_15_killed_at_any_point(scene: Scene, seed: int) -> None:
     dice = random.Random(seed)
     start = dice.choice((COLD, WARM))
@@ -180,14 +180,14 @@ def test_15_killed_at_random_instants(scene: Scene) -> None:
     length = time.monotonic() - began
     dice = random.Random(15)
     killed = 0
-    for _ in range(10):
+    for _ in range(6):
         home = scene.copy(WARM)
         process = scene.start(home)
         time.sleep(dice.uniform(0, length))
         process.kill()
         killed += process.wait(120) == -signal.SIGKILL
         scene.check_after(home, WARM)
-    assert killed >= 5
+    assert killed >= 3
 
 
 @pytest.mark.slow

@@ -176,8 +176,9 @@ def test_failure_message_names_the_range_and_the_failed_gate(location: Location)
     assert message.step == "manuals/clean_docs"
     assert "\n" not in message.text()
     assert message.error == (
-        "2026-06-02: 1 of 1 listed documents are dead letters, "
-        "over the share of 20%. See `rag-platform dead-letters list`; exclude what cannot be "
+        "2026-06-02: 1 of 1 listed documents are dead letters, over the share of 20%; "
+        "2026-06-03: 1 of 1 listed documents are dead letters, over the share of 20%; "
+        "2026-06-04: 1 of 1 listed documents are dead letters, over the share of 20%. See `rag-platform dead-letters list`; exclude what cannot be "
         "parsed, or raise sources.manuals.max_dead_letter_share"
     )
 
@@ -296,7 +297,7 @@ def test_a_source_that_comes_back_is_asked_again(
     outcome = location.run(WINDOW)
     assert retries_of(outcome) == 2
     assert outcome.checks["listing_is_plausible"][1].startswith(
-        "s3://bucket/prefix: listing failed ("
+        "s3://bucket/prefix: listing failed, nothing was recorded: "
     )
     assert outcome.stages == []
     with location.platform() as platform, platform.catalog.read() as connection:

@@ -54,15 +54,20 @@ def test_a_page_on_its_way(docs: Docs) -> None:
     assert (after.undecided, after.standing, after.dead, after.sums) == (0, 2, 1, True)
 
 
-def test_dead_letters_stay_with_their_page(docs: Docs) -> None:
+def test_dead_letters_count_on_every_page(docs: Docs) -> None:
     docs.folder.write("a.md", "a")
     docs.folder.write("b.pdf", b"%PDF-1.7 broken")
     docs.run(FIRST)
     docs.folder.write("c.md", "c")
     docs.run(SECOND)
     page = docs.page(SECOND)
-    assert (page.outcomes, page.standing, page.dead) == ({"inserted": 1, "unchanged": 2}, 1, 0)
+    assert (page.outcomes, page.standing, page.dead) == (
+        {"inserted": 1, "unchanged": 1, "dead_lettered": 1},
+        1,
+        0,
+    )
     assert docs.page(FIRST).dead == 1
+    assert (docs.page(FIRST).dead_so_far, page.dead_so_far) == (1, 1)
 
 
 def test_a_page_without_outcome_in_an_older_pass_does_not_sum(docs: Docs) -> None:

@@ -29,7 +29,8 @@ _FLAGS = (
 IMAGES = PROJECT_ROOT / "docs" / "images"
 
 
-@pytest.fixture(scope="session")
+# Of a module: its event loop, which goes on as long as it does, bars others from this process.
+@pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
     """The system's Chromium."""
     program = shutil.which("chromium")

@@ -52,7 +52,7 @@ def schedule(source: str, job: Job, settings: Settings) -> dg.ScheduleDefinition
     ) -> Iterator[dg.RunRequest]:
         moment = context.scheduled_execution_time
         current = platform.parts.calendar(source).current(moment)
-        for window in dict.fromkeys([current, *_unfinished(platform.parts, source)]):
+        for window in [*_unfinished(platform.parts, source), current]:
             yield dg.RunRequest(
                 run_key=f"{source}-{window}-{moment.isoformat()}", partition_key=window
             )
