@@ -179,7 +179,8 @@ def test_failure_message_names_the_range_and_the_failed_gate(location: Location)
         "2026-06-02: 1 of 1 listed documents are dead letters, over the share of 20%; "
         "2026-06-03: 1 of 1 listed documents are dead letters, over the share of 20%; "
         "2026-06-04: 1 of 1 listed documents are dead letters, over the share of 20%. "
-        "See `rag-platform dead-letters list`; exclude what cannot be parsed, or raise sources.manuals.max_dead_letter_share"
+        "See `rag-platform dead-letters list`; exclude what cannot be parsed, or raise "
+        "sources.manuals.max_dead_letter_share"
     )
 
 
