@@ -43,7 +43,9 @@ def outcome_table(runs: "Sequence[PageRun]", title: str) -> Table:
 
     pages = [run.page for run in runs if run.page is not None]
     shown = [name for name in OUTCOMES if any(name in page["outcomes"] for page in pages)]
-    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False
+    )
     table.add_column("window", no_wrap=True)
     for name in ("listed", *shown, "embedded", "from_memo", "calls"):
         table.add_column(_SHORT.get(name, name), justify="right", overflow="fold")
