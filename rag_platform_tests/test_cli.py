@@ -691,3 +691,23 @@ def test_what_waits_for_another_window_is_told(place: Place) -> None:
     assert "1 objects are dated into windows that have no page yet" in done.output
     assert "replay notes --from 2026-01-01 --to " in done.output
     assert place.json("status")["sources"]["notes"]["last_page"]["waiting"] == 1
+
+
+def test_what_is_mended_later_finishes_the_older_window(place: Place) -> None:
+    """A gate stops a day's page; the next day the broken documents are gone."""
+    place.run("sync", "notes", "--window", "2026-01-05")
+    for number in range(3):
+        place.put(f"broken-{number}.pdf", BROKEN_PDF)
+    place.put("cheese.md", "# Cheese\n\nTurn the wheel of cheese every second day.")
+    stopped = place.run("sync", "notes", "--window", "2026-01-06", code=1)
+    assert "3 of 7 listed documents are dead letters" in stopped.stderr
+    assert place.json("search", "wheel of cheese")["results"][0]["title"] != "Cheese"
+    for path in place.docs.glob("*.pdf"):
+        path.unlink()
+    done = place.json("sync", "notes", "--window", "2026-01-07")
+    assert [(run["window"], run["success"]) for run in done["runs"]] == [
+        ("2026-01-06", True),
+        ("2026-01-07", True),
+    ]
+    assert place.json("search", "wheel of cheese")["results"][0]["title"] == "Cheese"
+

@@ -91,6 +91,12 @@ def _in_children(function: Callable[[T], R], batches: Iterable[T], processes: in
         executor.shutdown()
 
 
+def end_spare() -> None:
+    """End the children that have nothing to do; the next call starts others."""
+    while _spare:
+        _spare.pop().end()
+
+
 class _Child:
     """A child process and its pipes; one call at a time."""
 
