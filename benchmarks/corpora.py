@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-import zstandard
-
 WINDOW_BYTES = 2**27  # the archives are written with a long window (zstd --long=27)
 
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[tarfile.TarFile]:
     """The members of a `.tar.zst`, as a stream: read them in order, once."""
+    import zstandard  # not in our own environment
+
     decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES)
     with (
         path.open("rb") as raw,

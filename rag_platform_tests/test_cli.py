@@ -710,4 +710,3 @@ def test_what_is_mended_later_finishes_the_older_window(place: Place) -> None:
         ("2026-01-07", True),
     ]
     assert place.json("search", "wheel of cheese")["results"][0]["title"] == "Cheese"
-

@@ -280,7 +280,7 @@ def _vector_index(name: str, settings: Settings, index: str) -> dg.AssetsDefinit
                 what: figures.pop(what) for what in ("inserted", "updated", "skipped", "deleted")
             }
             context.add_asset_metadata(
-                metadata.figures(figures) | {"points": metadata.bars(done, "point")},
+                metadata.figures(figures) | {"written": metadata.bars(done, "points")},
                 partition_key=window,
             )
         return dg.MaterializeResult(check_results=[checks.index_agrees(name, index, results)])

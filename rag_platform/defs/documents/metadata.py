@@ -19,10 +19,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> dg.MarkdownMe
 def bars(counts: Mapping[str, int], unit: str) -> dg.MarkdownMetadataValue:
     """Counts as a table with a bar for each."""
     most = max(counts.values(), default=0)
-    return table(
-        [unit, "count", ""],
-        [[name, f"{n:,}", "█" * max(1, _BAR * n // most)] for name, n in counts.items() if n],
-    )
+    rows = [[name, f"{n:,}", "█" * max(1, _BAR * n // most)] for name, n in counts.items() if n]
+    return table([unit, "count", ""], rows or [["none", "0", ""]])
 
 
 def figures(values: Mapping[str, Any]) -> dict[str, Any]:
