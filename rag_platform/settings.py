@@ -7,13 +7,10 @@ the catalog's URL may hold a password, and never shows it.
 import os
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -22,19 +19,21 @@ from pydantic import (
 )
 
 from rag_platform.errors import PlatformError
+from rag_platform.settings_llm import LlmSettings, MlflowSettings
+from rag_platform.settings_pipelines import EnrichmentSettings, RidesSettings
 from rag_platform.settings_source import explain, override, read_yaml
 from rag_platform.settings_values import (
     Catalog,
     CatalogUrl,
     Count,
     Cron,
-    Dollars,
     Glob,
     HttpUrl,
     IndexName,
     Location,
     Moment,
     Seconds,
+    Section,
     Share,
     SourceName,
     Text,
@@ -53,14 +52,6 @@ class SettingsError(PlatformError):
         self.problems = problems
 
 
-class Section(BaseModel):
-    """Base of every part of the settings: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
-    )
-
-
 class S3Settings(Section):
     """How to reach S3 or what speaks like it; keys come from the environment (AWS_*)."""
 
@@ -70,41 +61,6 @@ class S3Settings(Section):
     region: Text = Field(default="us-east-1", description="Region of the buckets.")
     profile: Text | None = Field(
         default=None, description="Profile in the AWS configuration files; null for none."
-    )
-
-
-class BudgetSettings(Section):
-    """Ceilings for what models may cost, completions and paid embeddings together."""
-
-    daily_usd: Dollars = Field(
-        default=Decimal("5.0"), description="Most that one day (UTC) may cost, in US dollars."
-    )
-    run_usd: Dollars = Field(
-        default=Decimal("1.0"), description="Most that one run may cost, in US dollars."
-    )
-
-
-class PriceSettings(Section):
-    """What a model costs, before any public price; a model of unknown price is refused."""
-
-    input_per_million: Dollars = Field(description="US dollars per million tokens read.")
-    output_per_million: Dollars = Field(
-        description="US dollars per million tokens written; 0 for an embedding model."
-    )
-
-
-class LlmSettings(Section):
-    """The OpenAI-compatible service for completions and embeddings; the key is OPENAI_API_KEY."""
-
-    base_url: HttpUrl = Field(
-        default="https://api.openai.com/v1", description="Address of the service."
-    )
-    budget: BudgetSettings = Field(
-        default=BudgetSettings(), description="Ceilings that no run and no day may pass."
-    )
-    prices: dict[Text, PriceSettings] = Field(
-        default_factory=dict,
-        description="Price of each model by its name, where the public price is not yours.",
     )
 
 
@@ -263,10 +219,19 @@ class Settings(Section):
     )
     s3: S3Settings = Field(default=S3Settings(), description="How to reach S3.")
     llm: LlmSettings = Field(default=LlmSettings(), description="Models that are paid for.")
+    mlflow: MlflowSettings = Field(
+        default=MlflowSettings(), description="Where prompts and models are registered."
+    )
     sources: dict[SourceName, SourceSettings] = Field(
         default_factory=dict, description="Sources of documents by name."
     )
     limits: Limits = Field(default=Limits(), description="Limits of parsing one document.")
+    enrichment: EnrichmentSettings = Field(
+        default=EnrichmentSettings(), description="What models add to documents."
+    )
+    rides: RidesSettings | None = Field(
+        default=None, description="The morning report on taxi rides; null for none."
+    )
     indexes: dict[IndexName, IndexSettings] = Field(
         default_factory=lambda: {"docs_v1": IndexSettings()},
         min_length=1,
@@ -296,10 +261,23 @@ class Settings(Section):
             raise ValueError(f"must name one of the indexes: {', '.join(names)}")
         return live or ""
 
+    @model_validator(mode="after")
+    def _enriched_sources_exist(self) -> "Settings":
+        for name in self.enrichment.sources:
+            if name not in self.sources:
+                known = ", ".join(self.sources) or "none"
+                raise ValueError(f"enrichment.sources: {name!r} is no source; there are: {known}")
+        return self
+
     @property
     def catalog_url(self) -> str:
         """The catalog's URL with its password: for the connection, not for showing."""
         return self.catalog.get_secret_value()
+
+    @property
+    def mlflow_uri(self) -> str:
+        """MLflow's tracking and registry address."""
+        return self.mlflow.tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"
 
     @property
     def vectors_dir(self) -> Path:

@@ -44,6 +44,7 @@ _COMPUTED = {
     "catalog": "`sqlite:///$RAG_PLATFORM_HOME/catalog.db`",
     "indexes": "`docs_v1`, all defaults",
     "live": "the only index",
+    "fallbacks": "`{large: [small]}` where there are these tiers",
 }
 _KINDS: dict[Any, str] = {
     bool: "`true` or `false`",

@@ -11,12 +11,29 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field, Secret, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Secret,
+    ValidationInfo,
+)
 
 from rag_platform.settings_source import masked
 
 STAGES = ("raw_docs", "parsed_docs", "clean_docs", "chunks", "embeddings", "vector_index")
+
+
+class Section(BaseModel):
+    """Base of every part of the settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 class CatalogUrl(Secret[str]):
@@ -36,6 +53,24 @@ def _index_name(name: str) -> str:
     if name in STAGES:
         raise ValueError(f"reserved: {', '.join(STAGES)} are names of stages; choose another")
     return _name(name)
+
+
+def _prompt_version(version: str) -> str:
+    if version != "latest" and not re.fullmatch(r"v[0-9]{3}", version):
+        raise ValueError("must be `latest` or a version such as v001")
+    return version
+
+
+def _label(label: str) -> str:
+    if not re.fullmatch(r"[^\W_][\w &/-]{0,39}", label) or label != label.strip():
+        raise ValueError("a label is up to 40 letters, digits, spaces and _ - & /")
+    return label
+
+
+def _absolute_folder(path: Any, info: ValidationInfo) -> Path:
+    if not isinstance(path, str | Path):
+        raise ValueError("must be a path")
+    return absolute(str(path), _folder(info))
 
 
 def _folder(info: ValidationInfo) -> Path:
@@ -112,6 +147,14 @@ def _moment(value: Any) -> datetime:
         raise ValueError("is no date or time; write 2026-06-30 or 2026-06-30T06:00:00Z") from None
 
 
+def _timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise ValueError("is no time zone; write UTC or one such as Europe/Berlin") from None
+    return name
+
+
 _CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 
 
@@ -151,6 +194,10 @@ Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Seconds = Annotated[float, Field(strict=True, gt=0)]
 Dollars = Annotated[Decimal, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, AfterValidator(_name)]
+PromptVersion = Annotated[str, AfterValidator(_prompt_version)]
+Label = Annotated[str, AfterValidator(_label)]
+Folder = Annotated[Path, BeforeValidator(_absolute_folder)]
 Glob = Annotated[str, Field(min_length=1), AfterValidator(_glob)]
 Location = Annotated[str, AfterValidator(_location)]
 HttpUrl = Annotated[str, AfterValidator(_http)]
@@ -158,5 +205,6 @@ VectorStore = Annotated[str, AfterValidator(_vector_store)]
 Catalog = Annotated[CatalogUrl, AfterValidator(_catalog)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 Cron = Annotated[str, AfterValidator(_cron)]
+Timezone = Annotated[str, AfterValidator(_timezone)]
 SourceName = Annotated[str, AfterValidator(_name)]
 IndexName = Annotated[str, AfterValidator(_index_name)]

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from rag_platform.errors import PlatformError
-from rag_platform.settings import PriceSettings
+from rag_platform.settings_llm import PriceSettings
 
 if TYPE_CHECKING:
     from genai_prices.types import PriceCalculation

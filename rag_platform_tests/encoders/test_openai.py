@@ -20,7 +20,7 @@ from rag_platform.encoders.openai import EmbeddingServiceError, OpenAIConnection
 from rag_platform.encoders.validation import InvalidEmbedding
 from rag_platform.llm.budget import Budget, BudgetExceeded
 from rag_platform.llm.prices import Prices, UnknownPrice
-from rag_platform.settings import PriceSettings
+from rag_platform.settings_llm import PriceSettings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import ledger
 from rag_platform_tests.servers.openai_api import (

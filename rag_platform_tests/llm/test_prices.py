@@ -3,7 +3,7 @@ from decimal import Decimal
 import pytest
 
 from rag_platform.llm.prices import Prices, UnknownPrice
-from rag_platform.settings import PriceSettings
+from rag_platform.settings_llm import PriceSettings
 
 
 def price(input_per_million: str, output_per_million: str = "0") -> PriceSettings:
