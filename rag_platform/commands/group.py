@@ -1,5 +1,10 @@
 """How verbs end: every error a line on standard error, and an exit code that tells the truth."""
 
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -28,7 +33,8 @@ class Cli(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _no_interrupt_lost():
+                return super().invoke(ctx)
         except (KeyboardInterrupt, click.Abort):
             click.echo("interrupted", err=True)
             ctx.exit(_INTERRUPTED)
@@ -38,6 +44,30 @@ class Cli(click.Group):
             if ctx.params["debug"]:
                 raise
             raise Reported(explain(error)) from error
+
+
+@contextmanager
+def _no_interrupt_lost() -> Iterator[None]:
+    """Send an interrupt again that Python dropped.
+
+    One that arrives while an object is finalized is raised there, where no exception can leave:
+    Python prints it and goes on. Interrupts are what is no `Exception`, Dagster's among them.
+    """
+    usual = sys.unraisablehook
+    main_thread = threading.main_thread().ident
+
+    def send_again(lost: Any) -> None:
+        if issubclass(lost.exc_type, Exception):
+            usual(lost)
+        else:
+            # Later, and from another thread: from here it would be dropped like the first.
+            threading.Timer(0.01, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
+
+    sys.unraisablehook = send_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = usual
 
 
 class DefaultsToList(click.Group):
