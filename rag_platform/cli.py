@@ -5,17 +5,23 @@ Dagster and every other heavy library are imported inside the verbs that need th
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rag_platform.commands.group import Cli, DefaultsToList, Reported
+from rag_platform.commands.context import (
+    as_json_option,
+    fail,
+    fail_on_problems,
+    open_platform,
+    open_runs,
+    print_json,
+    report,
+)
+from rag_platform.commands.group import Cli, DefaultsToList
 from rag_platform.errors import PlatformError
 
 if TYPE_CHECKING:
-    from rag_platform.commands.runs import PageRun, Runs
     from rag_platform.platform import Platform
 
 _MOST_RESULTS = 200
@@ -33,7 +39,6 @@ def main(debug: bool, verbose: bool) -> None:
     """
 
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _index = click.option("--index", metavar="NAME", help="An index version.")
 
 
@@ -42,16 +47,16 @@ _index = click.option("--index", metavar="NAME", help="An index version.")
 @click.option("--window", metavar="KEY", help="The window; by default the current one.")
 @click.option("--allow-deletions", is_flag=True, help="Accept a listing that lost very much.")
 @click.option("--refresh", is_flag=True, help="Ask the source even for an older window.")
-@_as_json
+@as_json_option
 def sync(
     source: str, window: str | None, allow_deletions: bool, refresh: bool, as_json: bool
 ) -> None:
     """Bring the indexes up to date with SOURCE."""
-    with _runs(source) as runs:
+    with open_runs(source) as runs:
         from rag_platform.commands import runs as verbs
 
         done = verbs.sync(runs, source, window, allow_deletions=allow_deletions, refresh=refresh)
-        _report(runs, done, source, as_json=as_json)
+        report(runs, done, source, as_json=as_json)
 
 
 @main.command()
@@ -60,7 +65,7 @@ def sync(
 @click.option("--to", "last", metavar="KEY", required=True, help="The last window.")
 @_index
 @click.option("--refresh", is_flag=True, help="Ask the source again for each window.")
-@_as_json
+@as_json_option
 def replay(
     source: str, first: str, last: str, index: str | None, refresh: bool, as_json: bool
 ) -> None:
@@ -69,7 +74,7 @@ def replay(
     As an asset backfill when the webserver is up, in this process otherwise. With --index only
     that index version is filled.
     """
-    with _runs(source) as runs:
+    with open_runs(source) as runs:
         from rag_platform.commands import runs as verbs
         from rag_platform.defs.operations import launch
 
@@ -78,7 +83,7 @@ def replay(
         )
         if not launch.webserver_serves(wanted.keys):
             done = verbs.replay_here(runs, wanted)
-            _report(runs, done, source, as_json=as_json)
+            report(runs, done, source, as_json=as_json)
             return
         title = f"replay {source} {first} to {last}" + (f" into {index}" if index else "")
         backfill = launch.launch_backfill(
@@ -86,22 +91,22 @@ def replay(
         )
         url = f"{launch.webserver_url()}/runs/b/{backfill}"
         if as_json:
-            _print_json({"source": source, "backfill": backfill, "url": url})
+            print_json({"source": source, "backfill": backfill, "url": url})
         else:
             click.echo(f"Backfill {backfill} of {len(wanted.windows)} windows started: {url}")
 
 
 @main.command()
 @click.argument("source", required=False)
-@_as_json
+@as_json_option
 def plan(source: str | None, as_json: bool) -> None:
     """What the next sync would do, and what it would cost. Records nothing."""
-    with _platform() as platform:
+    with open_platform() as platform:
         from rag_platform.commands.plan import plan_of
 
         found = plan_of(platform, [source] if source else list(platform.settings.sources))
         if as_json:
-            _print_json(found)
+            print_json(found)
             return
         from rag_platform.commands.output import out, plan_tables
 
@@ -114,7 +119,7 @@ def plan(source: str | None, as_json: bool) -> None:
 @_index
 @click.option("--k", default=10, show_default=True, type=click.IntRange(1, _MOST_RESULTS))
 @click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="May be repeated.")
-@_as_json
+@as_json_option
 def search(
     query: str | None,
     file: Any,
@@ -132,7 +137,7 @@ def search(
         wanted = parse_filters(filters)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--filter") from error
-    with _platform() as platform:
+    with open_platform() as platform:
         if file is not None:
             queries = read_queries(file, file.name)
             with platform.searcher(index) as searcher:
@@ -144,7 +149,7 @@ def search(
         with platform.searcher(index) as searcher:
             results = searcher.search(str(query), k, filters=wanted)
     if as_json:
-        _print_json({"query": query, "results": [found.as_json() for found in results]})
+        print_json({"query": query, "results": [found.as_json() for found in results]})
         return
     from rag_platform.commands.output import out, passages
 
@@ -152,10 +157,10 @@ def search(
 
 
 @main.command()
-@_as_json
+@as_json_option
 def status(as_json: bool) -> None:
     """Documents, pages, dead letters and indexes as they are."""
-    with _platform() as platform:
+    with open_platform() as platform:
         from rag_platform.operations.status import status as status_of
 
         found = status_of(
@@ -166,7 +171,7 @@ def status(as_json: bool) -> None:
             points=lambda index: _points(platform, index),
         )
         if as_json:
-            _print_json(found)
+            print_json(found)
             return
         from rag_platform.commands.output import out, status_tables
 
@@ -194,17 +199,17 @@ def dead_letters() -> None:
 
 @dead_letters.command("list")
 @click.option("--source", metavar="NAME", help="Of one source only.")
-@_as_json
+@as_json_option
 def list_letters(source: str | None, as_json: bool) -> None:
     """Which documents have no text, and why."""
-    with _platform() as platform:
+    with open_platform() as platform:
         from rag_platform.documents.dead_letters import letters
 
         if source:
             platform.source_settings(source)
         found = letters(platform.catalog, source=source)
         if as_json:
-            _print_json([letter.as_json() for letter in found])
+            print_json([letter.as_json() for letter in found])
             return
         from rag_platform.commands.output import letter_lines, out
 
@@ -214,10 +219,10 @@ def list_letters(source: str | None, as_json: bool) -> None:
 @dead_letters.command("replay")
 @click.argument("source", required=False)
 @click.option("--reason", metavar="CODE", help="Of one reason only.")
-@_as_json
+@as_json_option
 def replay_dead_letters(source: str | None, reason: str | None, as_json: bool) -> None:
     """Try dead letters again. Quarantined ones are left until their bytes or the parser change."""
-    with _runs(source) as runs:
+    with open_runs(source) as runs:
         from rag_platform.commands import runs as verbs
         from rag_platform.documents.dead_letters import letters
 
@@ -238,61 +243,59 @@ def replay_dead_letters(source: str | None, reason: str | None, as_json: bool) -
             "quarantined": len(found) - len(chosen),
         }
         if as_json:
-            _print_json(counts | {"runs": [run.as_json() for run in done]})
+            print_json(counts | {"runs": [run.as_json() for run in done]})
         else:
             click.echo(
                 f"{len(chosen)} tried again, {len(healed)} have a text now, "
                 f"{len(found) - len(chosen)} left in quarantine."
             )
-        _fail_on_problems(done)
+        fail_on_problems(done)
 
 
 @main.command()
 @click.option("--repair", is_flag=True, help="Rebuild what drifted; costs no embedding.")
 @_index
-@_as_json
+@as_json_option
 def reconcile(repair: bool, index: str | None, as_json: bool) -> None:
     """Compare the indexes with the catalog. Exits 1 where they do not agree at the end."""
-    with _platform() as platform:
+    with open_platform() as platform:
         names = [index] if index else list(platform.settings.indexes)
         reports = [platform.reconciler(name).run(repair=repair) for name in names]
         if as_json:
-            _print_json([report.as_json() for report in reports])
+            print_json([found.as_json() for found in reports])
         else:
             from rag_platform.commands.output import out, reconcile_table
 
             out().print(reconcile_table(reports))
     advice = "replay the pages of its documents" if repair else "rag-platform reconcile --repair"
-    _fail(
-        [f"{r.index}: does not agree with the catalog: {advice}" for r in reports if not r.agrees]
-    )
+    fail([f"{r.index}: does not agree with the catalog: {advice}" for r in reports if not r.agrees])
 
 
 @main.command()
-@_as_json
+@as_json_option
 def doctor(as_json: bool) -> None:
     """Check settings, connections and versions, and say what to do."""
     from rag_platform.commands.doctor import findings
 
     found = findings()
     if as_json:
-        _print_json([finding.as_json() for finding in found])
+        print_json([finding.as_json() for finding in found])
     else:
         from rag_platform.commands.output import findings_lines, out
 
         out().print(*findings_lines(found), sep="\n")
     failed = sum(finding.state == "fail" for finding in found)
-    _fail([f"{failed} of {len(found)} checks failed; see above what to do"] if failed else [])
+    fail([f"{failed} of {len(found)} checks failed; see above what to do"] if failed else [])
 
 
 @main.command()
 @click.option("--days", type=click.IntRange(min=1), help="Only so many days of the corpus.")
 def demo(days: int | None) -> None:
     """Replay two weeks of a documentation folder day by day, and ask it a question."""
-    with _runs() as runs:
+    with open_runs() as runs:
         from rag_platform.commands.demo import run_demo
 
-        _fail_on_problems(run_demo(runs, days))
+        fail_on_problems(run_demo(runs, days))
 
 
 @main.command()
@@ -307,75 +310,6 @@ def reset(yes: bool) -> None:
         click.echo(f"{home}: nothing to remove.")
         return
     if not yes and not click.confirm(f"Remove {home} with everything in it?", err=True):
-        _fail(["nothing removed"])
+        fail(["nothing removed"])
     remove(home)
     click.echo(f"Removed {home}.")
-
-
-# What verbs share
-
-
-@contextmanager
-def _platform() -> Iterator["Platform"]:
-    """The platform of the settings, with our messages on standard error."""
-    from rag_platform.operations.terminal import error_stream, show_log
-    from rag_platform.platform import Platform
-    from rag_platform.settings import load
-
-    platform = Platform(load(), purpose="cli")
-    show_log(error_stream(), verbose=_is_verbose())
-    try:
-        yield platform
-    finally:
-        platform.close()
-
-
-@contextmanager
-def _runs(source: str | None = None) -> Iterator["Runs"]:
-    """Runs in process, with their progress on standard error; `source` is one of the settings."""
-    with _platform() as platform:
-        if source is not None:
-            platform.source_settings(source)
-        from rag_platform.commands import runs as verbs
-        from rag_platform.commands.progress import StepProgress, terminal
-
-        with verbs.opened(platform, StepProgress(terminal()), verbose=_is_verbose()) as runs:
-            yield runs
-
-
-def _is_verbose() -> bool:
-    return bool(click.get_current_context().find_root().params["verbose"])
-
-
-def _report(runs: "Runs", done: "list[PageRun]", source: str, *, as_json: bool) -> None:
-    """The pages that were run; problems go to standard error and into the exit code."""
-    if as_json:
-        _print_json({"source": source, "runs": [run.as_json() for run in done]})
-    else:
-        from rag_platform.commands.output import letter_lines, out, outcome_table
-        from rag_platform.documents.dead_letters import letters
-
-        out().print(outcome_table(done, source))
-        if waiting := done[-1].page["waiting"] if done[-1].page else 0:
-            calendar = runs.platform.calendar(source)
-            first = calendar.key(calendar.start)
-            out().print(
-                f"{waiting:,} objects are dated into windows that have no page yet: rag-platform "
-                f"replay {source} --from {first} --to {done[-1].window}"
-            )
-        if found := letters(runs.platform.catalog, source=source):
-            out().print(f"{len(found)} dead letters:", *letter_lines(found), sep="\n")
-    _fail_on_problems(done)
-
-
-def _fail_on_problems(done: "list[PageRun]") -> None:
-    _fail(list(dict.fromkeys(problem for run in done for problem in run.problems)))
-
-
-def _fail(problems: list[str]) -> None:
-    if problems:
-        raise Reported(problems)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))

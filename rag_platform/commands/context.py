@@ -1,0 +1,88 @@
+"""What verbs share: the platform, runs with their progress, JSON, and how problems are told.
+
+Light to import, as the verbs are: what is heavy comes with the platform or the runs.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rag_platform.commands.group import Reported
+
+if TYPE_CHECKING:
+    from rag_platform.commands.runs import PageRun, Runs
+    from rag_platform.platform import Platform
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@contextmanager
+def open_platform() -> Iterator["Platform"]:
+    """The platform of the settings, with our messages on standard error."""
+    from rag_platform.operations.terminal import error_stream, show_log
+    from rag_platform.platform import Platform
+    from rag_platform.settings import load
+
+    platform = Platform(load(), purpose="cli")
+    show_log(error_stream(), verbose=_is_verbose())
+    try:
+        yield platform
+    finally:
+        platform.close()
+
+
+@contextmanager
+def open_runs(source: str | None = None) -> Iterator["Runs"]:
+    """Runs in process, with their progress on standard error; `source` is one of the settings."""
+    with open_platform() as platform:
+        if source is not None:
+            platform.source_settings(source)
+        from rag_platform.commands import runs as verbs
+        from rag_platform.commands.progress import StepProgress, terminal
+
+        with verbs.opened(platform, StepProgress(terminal()), verbose=_is_verbose()) as runs:
+            yield runs
+
+
+def _is_verbose() -> bool:
+    return bool(click.get_current_context().find_root().params["verbose"])
+
+
+def report(runs: "Runs", done: "list[PageRun]", source: str, *, as_json: bool) -> None:
+    """The pages that were run; problems go to standard error and into the exit code."""
+    if as_json:
+        print_json({"source": source, "runs": [run.as_json() for run in done]})
+    else:
+        from rag_platform.commands.output import letter_lines, out, outcome_table
+        from rag_platform.documents.dead_letters import letters
+
+        out().print(outcome_table(done, source))
+        if waiting := done[-1].page["waiting"] if done[-1].page else 0:
+            calendar = runs.platform.calendar(source)
+            first = calendar.key(calendar.start)
+            out().print(
+                f"{waiting:,} objects are dated into windows that have no page yet: rag-platform "
+                f"replay {source} --from {first} --to {done[-1].window}"
+            )
+        if found := letters(runs.platform.catalog, source=source):
+            out().print(f"{len(found)} dead letters:", *letter_lines(found), sep="\n")
+    fail_on_problems(done)
+
+
+def fail_on_problems(done: "list[PageRun]") -> None:
+    """End the command with the problems of some runs, each told once; nothing without any."""
+    fail(list(dict.fromkeys(problem for run in done for problem in run.problems)))
+
+
+def fail(problems: list[str]) -> None:
+    """End the command with some problems; nothing without any."""
+    if problems:
+        raise Reported(problems)
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, for people to read too."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
