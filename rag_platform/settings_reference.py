@@ -80,16 +80,19 @@ def _inner_model(field: FieldInfo) -> tuple[type[BaseModel] | None, str]:
     """The model of a section, and what stands in its path for a name of the user's own."""
     kind: Any = field.annotation
     is_mapping = get_origin(kind) is dict
-    kind = get_args(kind)[1] if is_mapping else kind
+    if is_mapping:
+        kind = get_args(kind)[1]
+    elif type(None) in get_args(kind):
+        kind = get_args(kind)[0]
     is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
     return (kind if is_model else None), (".NAME" if is_mapping else "")
 
 
 def _allowed(field: FieldInfo) -> str:
+    nullable = type(None) in get_args(field.annotation)
     if _inner_model(field)[0]:
-        return "section"
+        return "section" + (" or null" if nullable else "")
     kind, bounds = field.annotation, list(field.metadata)
-    nullable = type(None) in get_args(kind)
     if nullable:
         inner = get_args(kind)[0]
         is_plain = get_origin(inner) is None
@@ -102,6 +105,8 @@ def _kind(kind: Any, bounds: list[Any]) -> str:
         return ", ".join(f"`{choice}`" for choice in get_args(kind))
     if get_origin(kind) is tuple:
         return "list of texts"
+    if get_origin(kind) is dict:
+        return "mapping"
     bounds = [inner for bound in bounds for inner in getattr(bound, "metadata", [bound])]
     words = [
         f"{word} {getattr(bound, sign)}"
@@ -122,6 +127,8 @@ def _default(name: str, field: FieldInfo) -> str:
         return ""
     if isinstance(default, tuple):
         return "`[" + ", ".join(f'"{item}"' for item in default) + "]`"
+    if isinstance(default, dict):
+        return "`{" + ", ".join(f"{key}: {value}" for key, value in default.items()) + "}`"
     if default is None or isinstance(default, bool):
         return "`null`" if default is None else f"`{str(default).lower()}`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"

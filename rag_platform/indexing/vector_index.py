@@ -6,9 +6,7 @@ wanted is deleted, last: until then the old content serves.
 """
 
 import functools
-import hashlib
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,9 +15,11 @@ import sqlalchemy as sa
 
 from rag_platform.encoders.base import SparseEncoder
 from rag_platform.indexing.chunks import Chunks, payload_of
+from rag_platform.indexing.digests import digest_of
 from rag_platform.indexing.embeddings import passage_key, vector_from
 from rag_platform.indexing.processes import in_order
 from rag_platform.indexing.progress import note_figures, unapplied, unapplied_passes
+from rag_platform.indexing.published import Published, published_of
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.memo import Memo
 from rag_platform.storage.pages import PageStore, PartKey
@@ -31,8 +31,6 @@ _BATCH_CHUNKS = 400
 
 Group = dict[int, list[dict[str, Any]]]  # rows of a chunk part by change number
 Terms = dict[str, SparseVector]  # by text hash
-
-_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
 
 
 @dataclass(slots=True)
@@ -194,8 +192,12 @@ class IndexWriter:
         """
         if not documents:
             return set()
+        fields = self._published(documents, source)
         wanted = {
-            document.doc_id: {row["point_id"]: payload_of(row, source) for row in document.chunks}
+            document.doc_id: {
+                row["point_id"]: payload_of(row, source) | fields[document.doc_id].payload
+                for row in document.chunks
+            }
             for document in documents
         }
         present = self._collection.present(self._claim(documents, source))
@@ -210,11 +212,16 @@ class IndexWriter:
             )
             (ready if complete else deferred).append(document)
         self._write(ready, wanted, present, vectors, terms or {}, figures)
-        self._record(ready, wanted)
+        self._record(ready, wanted, fields)
         self._defer(deferred)
         figures.documents += len(ready)
         figures.deferred += len(deferred)
         return {document.seq for document in deferred}
+
+    def _published(self, documents: Sequence[Wanted], source: str) -> dict[str, Published]:
+        texts = {document.doc_id: document.text_hash for document in documents}
+        with self._catalog.read() as connection:
+            return published_of(connection, source, texts)
 
     def _claim(self, documents: Sequence[Wanted], source: str) -> list[str]:
         """Say what is about to be written, before it is; returns the documents that the
@@ -287,7 +294,12 @@ class IndexWriter:
         self._collection.delete(gone)
         figures.deleted += len(gone)
 
-    def _record(self, documents: Sequence[Wanted], wanted: dict[str, dict[str, Payload]]) -> None:
+    def _record(
+        self,
+        documents: Sequence[Wanted],
+        wanted: dict[str, dict[str, Payload]],
+        fields: dict[str, Published],
+    ) -> None:
         """The documents are as the collection now holds them; what they waited for is over."""
         if not documents:
             return
@@ -301,6 +313,7 @@ class IndexWriter:
                 "_chunks": len(document.chunks),
                 "_digest": digest_of(wanted[document.doc_id]),
                 "_text_hash": document.text_hash,
+                "_enrichment": fields[document.doc_id].digest,
             }
             for document in documents
         ]
@@ -319,6 +332,7 @@ class IndexWriter:
                     chunks=sa.bindparam("_chunks"),
                     digest=sa.bindparam("_digest"),
                     text_hash=sa.bindparam("_text_hash"),
+                    enrichment=sa.bindparam("_enrichment"),
                 ),
                 rows,
             )
@@ -370,17 +384,6 @@ class IndexWriter:
             )
             known = {row.doc_id: row.digest for row in rows}
         return [doc for doc in doc_ids if digest_of(present[doc]) != known.get(doc)]
-
-
-def digest_of(points: dict[str, Payload]) -> str:
-    """A digest over point ids and payloads, whatever their order; "" for no points."""
-    if not points:
-        return ""
-    digest = hashlib.sha256()
-    for point in sorted(points):
-        payload = _canonical(points[point])
-        digest.update(f"{point}{len(payload)}:{payload}".encode())
-    return digest.hexdigest()
 
 
 def _texts(group: Group) -> dict[str, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_platform.indexing.vector_index import digest_of
+from rag_platform.indexing.digests import digest_of
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.pages import PartGone
 from rag_platform_tests.conformance.corpus import broken_pdf, fill

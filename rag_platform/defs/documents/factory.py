@@ -91,7 +91,7 @@ def _raw(name: str, settings: Settings) -> dg.AssetsDefinition:
     ) -> Iterator[Any]:
         for window in context.partition_keys:
             try:
-                with _one_line():
+                with one_line():
                     result = platform.parts.raw(name).run(
                         window, refresh=config.refresh, allow_deletions=config.allow_deletions
                     )
@@ -127,7 +127,7 @@ def _parsed(name: str, settings: Settings) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: ParsedDocsConfig, platform: PlatformResource
     ) -> dg.MaterializeResult:
         for window in context.partition_keys:
-            with _one_line():
+            with one_line():
                 result = platform.parts.parsed(name).run(window, retry=config.retry_dead_letters)
             context.add_asset_metadata(metadata.figures(asdict(result)), partition_key=window)
         return dg.MaterializeResult()
@@ -153,7 +153,7 @@ def _clean(name: str, settings: Settings) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         parts = platform.parts
         for window in context.partition_keys:
-            with _one_line():
+            with one_line():
                 result = parts.clean(name).run(window)
             context.add_asset_metadata(
                 _page_metadata(parts, name, window) | metadata.figures(asdict(result)),
@@ -183,7 +183,7 @@ def _chunks(name: str, settings: Settings, index: str) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         parts = platform.parts
         for window in context.partition_keys:
-            with _one_line():
+            with one_line():
                 result = parts.chunks(name, index).run(window)
             sizes = {f"{size} to {size + 49} tokens": n for size, n in sorted(result.sizes.items())}
             context.add_asset_metadata(
@@ -230,7 +230,7 @@ def _embeddings(name: str, settings: Settings, index: str) -> dg.AssetsDefinitio
     ) -> dg.MaterializeResult:
         parts = platform.parts
         for window in context.partition_keys:
-            with _one_line():
+            with one_line():
                 result = parts.embeddings(name, index).run(window)
             cost = parts.cost_microusd(index, result.embedded_tokens)
             context.add_asset_metadata(
@@ -272,7 +272,7 @@ def _vector_index(name: str, settings: Settings, index: str) -> dg.AssetsDefinit
         parts = platform.parts
         results = []
         for window in context.partition_keys:
-            with _one_line():
+            with one_line():
                 result = parts.vector_index(name, index).run(window)
             results.append(result)
             figures = asdict(result)
@@ -323,7 +323,7 @@ def asset_key(source: str, stage: str, index: str | None = None) -> dg.AssetKey:
 
 
 @contextmanager
-def _one_line() -> Iterator[None]:
+def one_line() -> Iterator[None]:
     """Our own errors say what, where and what to do: they fail the step as they are."""
     try:
         yield

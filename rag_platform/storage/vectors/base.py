@@ -18,7 +18,10 @@ from rag_platform.errors import PlatformError
 DENSE = "dense"
 SPARSE = "bm25"
 # The payload fields that filters use; the stores keep an index on each.
-INDEXED_FIELDS = ("doc_id", "text_hash", "source", "language", "key")
+INDEXED_FIELDS = (
+    *("doc_id", "text_hash", "source", "language", "key"),
+    *("label", "topics", "people", "organizations", "author"),
+)
 
 Payload = dict[str, Any]
 Filters = Mapping[str, str | Sequence[str]]
@@ -98,6 +101,12 @@ class Collection(ABC):
         for start in range(0, len(ids), self.batch_size):
             self._remove(ids[start : start + self.batch_size])
 
+    def set_payloads(self, payloads: Mapping[str, Payload]) -> None:
+        """Replace the payloads of points, by id; their vectors stay as they are."""
+        items = list(payloads.items())
+        for start in range(0, len(items), self.batch_size):
+            self._describe(dict(items[start : start + self.batch_size]))
+
     def present(self, doc_ids: Sequence[str]) -> dict[str, dict[str, Payload]]:
         """For each document its points, id to payload; empty for one that has none."""
         found: dict[str, dict[str, Payload]] = {doc_id: {} for doc_id in doc_ids}
@@ -163,6 +172,9 @@ class Collection(ABC):
 
     @abstractmethod
     def _remove(self, ids: Sequence[str]) -> None: ...
+
+    @abstractmethod
+    def _describe(self, payloads: Mapping[str, Payload]) -> None: ...
 
     @abstractmethod
     def _scroll(

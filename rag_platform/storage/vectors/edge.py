@@ -69,6 +69,7 @@ class EdgeVectorStore(VectorStore):
             found = _read_recipe(folder)
             refuse_other_recipe(name, str(self.root), found=found, wanted=(dimension, fingerprint))
             with _opened(folder, dimension=dimension, fingerprint=fingerprint) as collection:
+                collection.ensure_indexes()
                 yield collection
 
     @contextlib.contextmanager
@@ -139,6 +140,11 @@ class EdgeCollection(Collection):
         self._folder = folder
         self._batches_unsynced = 0
 
+    def ensure_indexes(self) -> None:
+        """An index on every field that filters use."""
+        with _reporting("indexing fields", self._folder):
+            _ensure_indexes(self._shard)
+
     def count(self) -> int:
         import qdrant_edge as edge
 
@@ -192,9 +198,18 @@ class EdgeCollection(Collection):
         with _reporting("deleting points", self._folder):
             self._apply(edge.UpdateOperation.delete_points(list(ids)))
 
-    def _apply(self, operation: "qdrant_edge.UpdateOperation") -> None:
+    def _describe(self, payloads: Mapping[str, Payload]) -> None:
+        import qdrant_edge as edge
+
+        with _reporting("writing payloads", self._folder):
+            overwrite = edge.UpdateOperation.overwrite_payload
+            self._apply(*(overwrite([point], payload) for point, payload in payloads.items()))
+
+    def _apply(self, *operations: "qdrant_edge.UpdateOperation") -> None:
+        """One batch."""
         _require_space(self._folder)
-        self._shard.update(operation)
+        for operation in operations:
+            self._shard.update(operation)
         self._batches_unsynced += 1
         if self._batches_unsynced >= _SYNC_EVERY_BATCHES:
             self._shard.flush()
@@ -271,10 +286,7 @@ def _create(folder: Path, *, dimension: int, fingerprint: str) -> None:
         )
         shard = edge.EdgeShard.create(str(unfinished / "engine"), config)
         try:
-            for field in INDEXED_FIELDS:
-                shard.update(
-                    edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Keyword)
-                )
+            _ensure_indexes(shard)
             shard.flush()
         finally:
             shard.close()
@@ -283,6 +295,18 @@ def _create(folder: Path, *, dimension: int, fingerprint: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         unfinished.rename(folder)
+
+
+def _ensure_indexes(shard: "qdrant_edge.EdgeShard") -> None:
+    """An index on every field that filters use; also on a collection made before there were all."""
+    import qdrant_edge as edge
+
+    known = shard.info().payload_schema
+    for field in INDEXED_FIELDS:
+        if field not in known:
+            shard.update(
+                edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Keyword)
+            )
 
 
 def _unfinished(folder: Path) -> Path:

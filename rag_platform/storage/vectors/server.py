@@ -136,6 +136,20 @@ class ServerCollection(Collection):
         selector = models.PointIdsList(points=list(ids))
         self._call("deleting points", lambda client: client.delete(self.name, selector, wait=True))
 
+    def _describe(self, payloads: Mapping[str, Payload]) -> None:
+        from qdrant_client import models
+
+        operations = [
+            models.OverwritePayloadOperation(
+                overwrite_payload=models.SetPayload(payload=payload, points=[point])
+            )
+            for point, payload in payloads.items()
+        ]
+        self._call(
+            "writing payloads",
+            lambda client: client.batch_update_points(self.name, operations, wait=True),
+        )
+
     def _scroll(
         self, filters: Mapping[str, list[str]], *, fields: list[str] | None
     ) -> Iterator[tuple[str, Payload]]:

@@ -69,6 +69,30 @@ def test_upsert_replaces_and_repeats_harmlessly(store):
     assert vectors[point_id(1)].tolist() == pytest.approx([0.0, 0.6, 0.8, 0.0])
 
 
+def test_payloads_change_and_vectors_do_not(store):
+    with store.open("docs_v1", **RECIPE) as collection:
+        collection.upsert([make_point(n, dense=(0.0, 3.0, 4.0, 0.0), old=1) for n in (1, 2)])
+        for _ in range(2):
+            collection.set_payloads({point_id(1): {"doc_id": "doc", "topics": ["a", "b"]}})
+        collection.set_payloads({})
+        assert collection.present(["doc"])["doc"] == {
+            point_id(1): {"doc_id": "doc", "topics": ["a", "b"]},
+            point_id(2): {"doc_id": "doc", "old": 1},
+        }
+        assert collection.vectors([point_id(1)])[point_id(1)].tolist() == pytest.approx(
+            [0.0, 0.6, 0.8, 0.0]
+        )
+    with store.open_existing("docs_v1") as collection:
+        query = np.ones(DIMENSION, dtype=np.float32)
+        for topic, found in (("b", [point_id(1)]), ("c", [])):
+            hits = collection.nearest(query, 5, {"topics": [topic, "d"]})
+            assert [hit.id for hit in hits] == found
+        terms = SparseVector([1], [1.0])
+        assert [hit.id for hit in collection.nearest_sparse(terms, 5, {"topics": "a"})] == [
+            point_id(1)
+        ]
+
+
 def test_delete_takes_exactly_what_is_named(store):
     with store.open("docs_v1", **RECIPE) as collection:
         collection.upsert([make_point(n) for n in range(1, 6)])

@@ -179,7 +179,7 @@ def test_the_recipe_travels_with_the_collection(scripted):
         _ok(True),
         _ok(_info(metadata={"dimension": 4, "fingerprint": "f"})),
         _ok(_info(metadata={"dimension": 4, "fingerprint": "f"}, indexed=["doc_id", "key"])),
-        *[APPLIED] * 3,
+        *[APPLIED] * 8,
     ]
     store = ServerVectorStore(scripted.url)
     with store.open("docs", dimension=4, fingerprint="f"):
@@ -191,7 +191,8 @@ def test_the_recipe_travels_with_the_collection(scripted):
     assert made["vectors"]["dense"] == {"size": 4, "distance": "Cosine"}
     assert made["sparse_vectors"]["bm25"] == {"modifier": "idf"}
     indexed = [b["field_name"] for _, path, _, b in scripted.seen if "/index" in path]
-    assert indexed == ["text_hash", "source", "language"]
+    enriched = ["label", "topics", "people", "organizations", "author"]
+    assert indexed == ["text_hash", "source", "language", *enriched]
 
 
 def test_a_collection_without_recipe_is_not_ours(scripted):
