@@ -26,7 +26,7 @@ from rag_platform.encoders.base import Embedder, Vectors
 from rag_platform.indexing import processes
 from rag_platform.platform import Platform
 from rag_platform.retrieval.search import Searcher
-from rag_platform.settings import IndexSettings, Settings, load
+from rag_platform.settings import Settings, load
 from rag_platform.storage.schema import index_documents, index_pages
 
 PACKAGES = ("dagster", "qdrant-edge-py", "wordllama", "pyarrow", "sqlalchemy")
@@ -113,9 +113,10 @@ class SharedPlatform(Platform):
 
     shared: contestant.Embedder
 
-    def _embedder(self, index: IndexSettings) -> Embedder:
-        assert index.embedder.dimensions is not None
-        return SharedEmbedder(self.shared, index.embedder.dimensions)
+    def _embedder(self, name: str) -> Embedder:
+        dimensions = self.index_settings(name).embedder.dimensions
+        assert dimensions is not None
+        return SharedEmbedder(self.shared, dimensions)
 
 
 class RagPlatform(Contestant):

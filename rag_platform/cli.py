@@ -5,6 +5,7 @@ Dagster and every other heavy library are imported inside the verbs that need th
 """
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,12 +17,16 @@ from rag_platform.commands.context import (
     open_platform,
     open_runs,
     print_json,
-    report,
 )
+from rag_platform.commands.costs import costs
+from rag_platform.commands.enrich import enrich, enrich_what_is_new, show
 from rag_platform.commands.group import Cli, DefaultsToList
+from rag_platform.commands.reviews import reviews
+from rag_platform.commands.rides import rides, simulate_rides
 from rag_platform.errors import PlatformError
 
 if TYPE_CHECKING:
+    from rag_platform.commands.runs import PageRun, Runs
     from rag_platform.platform import Platform
 
 _MOST_RESULTS = 200
@@ -39,6 +44,9 @@ def main(debug: bool, verbose: bool) -> None:
     """
 
 
+for command in (enrich, reviews, costs, rides, simulate_rides):
+    main.add_command(command)
+
 _index = click.option("--index", metavar="NAME", help="An index version.")
 
 
@@ -51,12 +59,48 @@ _index = click.option("--index", metavar="NAME", help="An index version.")
 def sync(
     source: str, window: str | None, allow_deletions: bool, refresh: bool, as_json: bool
 ) -> None:
-    """Bring the indexes up to date with SOURCE."""
+    """Bring the indexes up to date with SOURCE, then enrich what is new of it."""
     with open_runs(source) as runs:
         from rag_platform.commands import runs as verbs
 
         done = verbs.sync(runs, source, window, allow_deletions=allow_deletions, refresh=refresh)
-        report(runs, done, source, as_json=as_json)
+        enriched: list[PageRun] = []
+        if source in runs.platform.settings.enrichment.sources:
+            enriched = enrich_what_is_new(runs, source, [run.window for run in done])
+        _report(runs, done, source, enriched=enriched, as_json=as_json)
+
+
+def _report(
+    runs: "Runs",
+    done: "list[PageRun]",
+    source: str,
+    *,
+    enriched: "Sequence[PageRun]" = (),
+    as_json: bool,
+) -> None:
+    """The pages that were run; problems go to standard error and into the exit code."""
+    if as_json:
+        shown = {"source": source, "runs": [run.as_json() for run in done]}
+        if source in runs.platform.settings.enrichment.sources:
+            shown["enrichment"] = [run.as_json() for run in enriched]
+        print_json(shown)
+    else:
+        from rag_platform.commands.output import letter_lines, out, outcome_table
+        from rag_platform.documents.dead_letters import letters
+
+        out().print(outcome_table(done, source))
+        if waiting := done[-1].page["waiting"] if done[-1].page else 0:
+            calendar = runs.platform.calendar(source)
+            first = calendar.key(calendar.start)
+            out().print(
+                f"{waiting:,} objects are dated into windows that have no page yet: rag-platform "
+                f"replay {source} --from {first} --to {done[-1].window}"
+            )
+        if found := letters(runs.platform.catalog, source=source):
+            out().print(f"{len(found)} dead letters:", *letter_lines(found), sep="\n")
+        if enriched:
+            show(runs, source, enriched)
+    fail_on_problems([*done, *enriched])
 
 
 @main.command()
@@ -83,7 +127,7 @@ def replay(
         )
         if not launch.webserver_serves(wanted.keys):
             done = verbs.replay_here(runs, wanted)
-            report(runs, done, source, as_json=as_json)
+            _report(runs, done, source, as_json=as_json)
             return
         title = f"replay {source} {first} to {last}" + (f" into {index}" if index else "")
         backfill = launch.launch_backfill(

@@ -9,8 +9,12 @@ import warnings
 import dagster as dg
 
 from rag_platform.defs.documents.definitions import documents
+from rag_platform.defs.enrichment.definitions import enrichment
+from rag_platform.defs.operations.costs import costs_definitions
 from rag_platform.defs.operations.definitions import operations
+from rag_platform.defs.operations.prompts import prompts_definitions
 from rag_platform.defs.resources import platform_resource
+from rag_platform.defs.rides.definitions import rides
 from rag_platform.settings import load
 
 # Backfill policies are in beta in 1.13; nothing else takes a range of windows in one run.
@@ -20,7 +24,11 @@ _settings = load()
 
 defs = dg.Definitions.merge(
     documents(_settings),
+    enrichment(_settings),
+    rides(_settings),
     operations(_settings),
+    costs_definitions(_settings),
+    prompts_definitions(_settings),
     dg.Definitions(
         resources={"platform": platform_resource(_settings)},
         # Steps are short and share loaded models: a process each would cost more than the step.

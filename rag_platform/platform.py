@@ -19,16 +19,20 @@ if TYPE_CHECKING:
     from rag_platform.documents.sources import Source
     from rag_platform.encoders.base import Embedder
     from rag_platform.encoders.openai import OpenAIConnection
+    from rag_platform.enrichment.chain import Enrichment
+    from rag_platform.enrichment.reviews import Reviews
     from rag_platform.indexing.chunks import Chunks
     from rag_platform.indexing.embeddings import Embeddings
+    from rag_platform.indexing.published import PublishedFields
     from rag_platform.indexing.reconcile import Reconciler
     from rag_platform.indexing.vector_index import VectorIndex
     from rag_platform.indexing.version import IndexVersion
-    from rag_platform.llm.budget import Budget
-    from rag_platform.llm.prices import Prices
+    from rag_platform.platform_llm import LlmParts
     from rag_platform.retrieval.search import Searcher
+    from rag_platform.rides.pipeline import Rides
     from rag_platform.storage.catalog import Catalog
     from rag_platform.storage.memo import Memo
+    from rag_platform.storage.outbox import Outbox
     from rag_platform.storage.pages import PageStore
     from rag_platform.storage.vectors.base import VectorStore
 
@@ -42,11 +46,10 @@ class UnknownName(PlatformError):
 
 @dataclass
 class Platform:
-    """All parts of one configuration. `run_id` and `purpose` say on whose account money goes."""
+    """All parts of one configuration. `run_id` says on whose account money goes."""
 
     settings: Settings
     run_id: str = "none"
-    purpose: str = "rag-platform"
     s3: S3Connection | None = None
     openai: "OpenAIConnection | None" = None
     _versions: dict[str, "IndexVersion"] = field(default_factory=dict)
@@ -175,6 +178,30 @@ class Platform:
             self.raw(name).source, self.parsed(name), catalog=self.catalog, pages=self.pages
         )
 
+    # Models
+
+    @cached_property
+    def outbox(self) -> "Outbox":
+        """What people are to be told."""
+        from rag_platform.storage.outbox import Outbox
+
+        return Outbox(self.catalog)
+
+    @cached_property
+    def llm(self) -> "LlmParts":
+        """What asks models."""
+        from rag_platform.platform_llm import LlmParts
+
+        return LlmParts(self.settings.llm, self.catalog, self.run_id, self.openai)
+
+    def cost_microusd(self, index: str, tokens: int) -> int:
+        """What embedding some tokens for an index costs at list price."""
+        embedder = self.index_settings(index).embedder
+        if embedder.model == "wordllama":
+            return 0
+        prices = self.llm.prices(str(embedder.base_url or self.settings.llm.base_url))
+        return prices.microusd(embedder.model, input_tokens=tokens)
+
     # Indexes
 
     def index_settings(self, name: str) -> IndexSettings:
@@ -201,47 +228,25 @@ class Platform:
             # Sentences are compared locally, whatever embeds the chunks.
             embedder=_wordllama() if rules.strategy == "semantic" else None,
         )
-        return IndexVersion(name, chunker, self._embedder(index), Bm25Encoder())
+        return IndexVersion(name, chunker, self._embedder(name), Bm25Encoder())
 
-    def _embedder(self, index: IndexSettings) -> "Embedder":
+    def _embedder(self, name: str) -> "Embedder":
+        index = self.index_settings(name)
         if index.embedder.model == "wordllama":
             return _wordllama()
-        from rag_platform.encoders.openai import OpenAIConnection, OpenAIEmbedder
+        from rag_platform.encoders.openai import OpenAIEmbedder
 
         base_url = str(index.embedder.base_url or self.settings.llm.base_url)
-        key = self.openai.api_key if self.openai else os.environ.get("OPENAI_API_KEY", "")
         return OpenAIEmbedder(
             index.embedder.model,
             index.embedder.dimensions,
-            connection=OpenAIConnection(base_url, key),
-            budget=self.budget,
-            prices=self.prices(base_url),
+            connection=self.llm.connection(base_url),
+            admission=self.llm.admission,
+            prices=self.llm.prices(base_url),
             run_id=self.run_id,
-            purpose=self.purpose,
+            purpose=f"{name}/embeddings",
             **({"batch_size": index.embedder.batch_size} if index.embedder.batch_size else {}),
         )
-
-    @cached_property
-    def budget(self) -> "Budget":
-        """What may be spent."""
-        from rag_platform.llm.budget import Budget
-
-        limits = self.settings.llm.budget
-        return Budget(self.catalog, daily_usd=limits.daily_usd, run_usd=limits.run_usd)
-
-    def prices(self, base_url: str) -> "Prices":
-        """What models at an address cost."""
-        from rag_platform.llm.prices import Prices
-
-        return Prices(self.settings.llm.prices, base_url=base_url)
-
-    def cost_microusd(self, index: str, tokens: int) -> int:
-        """What embedding some tokens for an index costs at list price."""
-        embedder = self.index_settings(index).embedder
-        if embedder.model == "wordllama":
-            return 0
-        prices = self.prices(str(embedder.base_url or self.settings.llm.base_url))
-        return prices.microusd(embedder.model, input_tokens=tokens)
 
     def chunks(self, source: str, index: str) -> "Chunks":
         """The stage that chunks a source for an index version."""
@@ -271,6 +276,19 @@ class Platform:
             vectors=self.vectors,
         )
 
+    def published_fields(self, source: str, index: str) -> "PublishedFields":
+        """The stage that brings what enrichment published to the points."""
+        from rag_platform.indexing.published import PublishedFields
+
+        self.source_settings(source)
+        return PublishedFields(
+            index,
+            source,
+            version=lambda: self.version(index),
+            catalog=self.catalog,
+            vectors=self.vectors,
+        )
+
     def reconciler(self, index: str) -> "Reconciler":
         """Compares an index version with the catalog, and repairs it."""
         from rag_platform.indexing.reconcile import Reconciler
@@ -293,6 +311,52 @@ class Platform:
         with self.vectors.open_existing(version.name) as collection:
             version.refuse_other(collection)
             yield Searcher(collection, embedder=version.embedder, sparse=version.sparse)
+
+    # Pipelines that stand on models
+
+    def enrichment(self, source: str) -> "Enrichment":
+        """The stages that enrich a source."""
+        from rag_platform.enrichment.chain import enrichment
+
+        rules = self.settings.enrichment
+        if source not in rules.sources:
+            known = ", ".join(rules.sources) or "none"
+            raise UnknownName(
+                f"source {source!r}: not enriched; `enrichment.sources` in platform.yaml has: "
+                f"{known}."
+            )
+        return enrichment(
+            self.clean(source),
+            rules=rules,
+            gateway=self.llm.gateway,
+            catalog=self.catalog,
+            memo=self.memo,
+            pages=self.pages,
+        )
+
+    @cached_property
+    def reviews(self) -> "Reviews":
+        """The review queue of all sources."""
+        from rag_platform.enrichment.reviews import Reviews
+
+        return Reviews(self.catalog, labels=list(self.settings.enrichment.labels))
+
+    @cached_property
+    def rides(self) -> "Rides":
+        """The stages over the rides; raises `UnknownName` where the settings have none."""
+        from rag_platform.rides.pipeline import Rides
+
+        if self.settings.rides is None:
+            raise UnknownName("rides: not in the settings. Set `rides.url` in platform.yaml.")
+        return Rides(
+            self.settings.rides,
+            catalog=self.catalog,
+            memo=self.memo,
+            store=self.objects,
+            storage_url=self.settings.storage,
+            s3=self._s3,
+            gateway=lambda: self.llm.gateway("rides/ride_summaries"),
+        )
 
     def close(self) -> None:
         """Release what was opened."""

@@ -45,7 +45,8 @@ class EnrichmentSettings(Section):
     labels: dict[Label, str] = Field(
         default_factory=dict,
         validate_default=True,
-        description="Categories, two or more: a list of names, or names with what each means.",
+        description="Categories, two or more: a list of names, or names with what each means. "
+        "Without a model service the meanings decide: by names alone far fewer are told.",
     )
     gate: Share = Field(
         default=0.8, description="Confidence from which a document is published without review."

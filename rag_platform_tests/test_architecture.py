@@ -28,6 +28,7 @@ ROWS: list[tuple[str, ...]] = [
     ("defs",),
     ("resources",),
     ("platform",),
+    ("platform_llm",),
     ("enrichment", "indexing", "operations", "rides"),
     ("documents", "retrieval", "demo"),
     ("encoders",),
@@ -197,7 +198,7 @@ def test_loading_the_code_location_imports_nothing_heavy(tmp_path: Path) -> None
     )
     home = tmp_path / "home"
     loaded = _modules_after(
-        "from rag_platform.definitions import defs\nassert len(defs.resolve_all_asset_keys()) == 6",
+        "from rag_platform.definitions import defs\nassert len(defs.resolve_all_asset_keys()) == 8",
         {"RAG_PLATFORM_CONFIG": str(settings), "RAG_PLATFORM_HOME": str(home)},
     )
     assert "dagster" in loaded

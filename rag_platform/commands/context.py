@@ -26,7 +26,7 @@ def open_platform() -> Iterator["Platform"]:
     from rag_platform.platform import Platform
     from rag_platform.settings import load
 
-    platform = Platform(load(), purpose="cli")
+    platform = Platform(load())
     show_log(error_stream(), verbose=_is_verbose())
     try:
         yield platform
@@ -49,27 +49,6 @@ def open_runs(source: str | None = None) -> Iterator["Runs"]:
 
 def _is_verbose() -> bool:
     return bool(click.get_current_context().find_root().params["verbose"])
-
-
-def report(runs: "Runs", done: "list[PageRun]", source: str, *, as_json: bool) -> None:
-    """The pages that were run; problems go to standard error and into the exit code."""
-    if as_json:
-        print_json({"source": source, "runs": [run.as_json() for run in done]})
-    else:
-        from rag_platform.commands.output import letter_lines, out, outcome_table
-        from rag_platform.documents.dead_letters import letters
-
-        out().print(outcome_table(done, source))
-        if waiting := done[-1].page["waiting"] if done[-1].page else 0:
-            calendar = runs.platform.calendar(source)
-            first = calendar.key(calendar.start)
-            out().print(
-                f"{waiting:,} objects are dated into windows that have no page yet: rag-platform "
-                f"replay {source} --from {first} --to {done[-1].window}"
-            )
-        if found := letters(runs.platform.catalog, source=source):
-            out().print(f"{len(found)} dead letters:", *letter_lines(found), sep="\n")
-    fail_on_problems(done)
 
 
 def fail_on_problems(done: "list[PageRun]") -> None:

@@ -54,16 +54,22 @@ class Runs:
     progress: StepProgress
     verbose: bool
 
+    @property
+    def quiet(self) -> dict[str, Any]:
+        """Run config that keeps Dagster's own log off the terminal, unless it is asked for."""
+        return {} if self.verbose else _QUIET
+
     def run(
         self,
         source: str,
         windows: Sequence[str],
         *,
+        job: str | None = None,
         keys: Sequence[Any] | None = None,
         config: dict[str, Any] | None = None,
     ) -> list[PageRun]:
-        """One run over adjacent windows. A gate that does not hold is no success, even where it
-        stops nothing."""
+        """One run over adjacent windows, of the source's chain or of another `job`. A gate that
+        does not hold is no success, even where it stops nothing."""
         started = time.monotonic()
         span = windows[0] if len(windows) == 1 else f"{windows[0]} to {windows[-1]}"
         with self.progress.run(f"{source} {span}"):
@@ -71,8 +77,9 @@ class Runs:
                 self.instance,
                 source,
                 windows,
+                job=job,
                 keys=keys,
-                run_config=(config or {}) | ({} if self.verbose else _QUIET),
+                run_config=(config or {}) | self.quiet,
                 on_step=self.progress,
             )
         seconds = round(time.monotonic() - started, 3)

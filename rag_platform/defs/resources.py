@@ -10,9 +10,7 @@ from rag_platform.settings import Settings
 
 def platform_resource(settings: Settings) -> PlatformResource:
     """The platform; with S3 and OpenAI resources where the settings name such services."""
-    urls = [settings.storage, *(source.url for source in settings.sources.values())]
-    is_paid = any(index.embedder.model != "wordllama" for index in settings.indexes.values())
-    if not is_paid and not any(url.startswith("s3:") for url in urls):
+    if not _asks_models(settings) and not _reaches_s3(settings):
         return PlatformResource()
     from rag_platform.resources.connected import ConnectedPlatformResource
     from rag_platform.resources.openai import PlatformOpenAIResource
@@ -30,8 +28,23 @@ def platform_resource(settings: Settings) -> PlatformResource:
         openai=PlatformOpenAIResource(
             api_key=_secret("OPENAI_API_KEY") or "",
             base_url=str(settings.llm.base_url),
+            timeout_s=float(settings.llm.timeout_s),
         ),
     )
+
+
+def _asks_models(settings: Settings) -> bool:
+    """Whether anything is sent to a model: an embedder's, or with a key the gateway's."""
+    is_asking = bool(settings.enrichment.sources) or settings.rides is not None
+    return any(index.embedder.model != "wordllama" for index in settings.indexes.values()) or (
+        is_asking and bool(os.environ.get("OPENAI_API_KEY"))
+    )
+
+
+def _reaches_s3(settings: Settings) -> bool:
+    urls = [settings.storage, *(source.url for source in settings.sources.values())]
+    urls += [settings.rides.url] if settings.rides else []
+    return any(url.startswith("s3:") for url in urls)
 
 
 def _secret(name: str) -> str | None:

@@ -1,12 +1,10 @@
 """Embeddings from OpenAI or a server that speaks its API: paid, budgeted, retried, validated."""
 
 import json
-import math
+import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -16,7 +14,9 @@ import numpy as np
 from rag_platform.encoders.base import Embedder, Vectors
 from rag_platform.encoders.validation import InvalidEmbedding, validate
 from rag_platform.errors import PlatformError
-from rag_platform.llm.budget import Budget
+from rag_platform.llm.admission import Admission
+from rag_platform.llm.budget import Attempt
+from rag_platform.llm.http_errors import QUOTA, asked_wait, may_pass, one_line, was_not_billed
 from rag_platform.llm.prices import OPENAI_URL, Prices
 from rag_platform.retries import attempts
 from rag_platform.storage.objects import display_url
@@ -36,6 +36,11 @@ _KNOWN_DIMENSIONS = {
 _REQUEST_TEXTS = 2048
 _REQUEST_BYTES = 300_000
 _REQUESTS_AT_ONCE = 4
+
+# Until it is answered a request counts with more tokens than it has. With so small a share of what
+# a minute allows, little of that stays unused.
+_SHARE_OF_A_MINUTE = 20
+_LONGEST_ADMISSION_S = 600.0
 
 _ATTEMPTS = 3
 _FIRST_WAIT_S = 0.5
@@ -72,12 +77,12 @@ class OpenAIConnection:
 
 
 class OpenAIEmbedder(Embedder):
-    """Embeddings by POST /embeddings, with every attempt in the budget's ledger.
+    """Embeddings by POST /embeddings, within the rate limits, every attempt in the ledger.
 
     An attempt is reserved at the UTF-8 bytes of its texts, more than any byte-level tokenizer
     makes of them; it is settled by the `usage` of the answer, or in full where there is none.
     `dimension` is asked of the service; without it, the model's own is taken where it is known.
-    Raises `UnknownPrice`, `BudgetExceeded` and `EmbeddingServiceError`.
+    Raises `UnknownPrice`, `BudgetExceeded`, `RateLimitTimeout` and `EmbeddingServiceError`.
     """
 
     def __init__(
@@ -86,7 +91,7 @@ class OpenAIEmbedder(Embedder):
         dimension: int | None,
         *,
         connection: OpenAIConnection,
-        budget: Budget,
+        admission: Admission,
         prices: Prices,
         run_id: str,
         purpose: str,
@@ -99,17 +104,19 @@ class OpenAIEmbedder(Embedder):
         host = urlsplit(connection.base_url).hostname or ""
         self.fingerprint = f"openai/{host}/{self.dimension}/{model}"
         self._connection = connection
-        self._budget = budget
+        self._admission = admission
         self._prices = prices
         self._run_id = run_id
         self._purpose = purpose
         self._asks_dimension = _KNOWN_DIMENSIONS.get(model) != self.dimension
-        self._where = f"{model} at {display_url(connection.base_url)}"
+        self._endpoint = display_url(connection.base_url)
+        self._where = f"{model} at {self._endpoint}"
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """The vectors of `texts`, float32 of shape (len(texts), dimension), of unit length."""
         _refuse_unsendable(texts)
-        parts = list(_requests(texts))
+        share = self._admission.tokens_per_minute // _SHARE_OF_A_MINUTE
+        parts = list(_requests(texts, most_bytes=min(_REQUEST_BYTES, share)))
         if parts:
             _ = self._client  # refused without a key, and made before threads share it
         if len(parts) < 2:
@@ -127,6 +134,7 @@ class OpenAIEmbedder(Embedder):
     def _embed(self, texts: list[str]) -> Vectors:
         import openai
 
+        call_id = uuid.uuid4().hex
         retries = attempts(
             _again_in,
             most=_ATTEMPTS,
@@ -136,7 +144,7 @@ class OpenAIEmbedder(Embedder):
         try:
             for attempt in retries:
                 with attempt:
-                    content = self._attempt(texts)
+                    content = self._attempt(texts, call_id)
         except openai.APIError as error:
             if not self._takes_no_dimension(error):
                 raise self._explained(error) from error
@@ -153,15 +161,22 @@ class OpenAIEmbedder(Embedder):
             and "dimension" in error.message.lower()
         )
 
-    def _attempt(self, texts: list[str]) -> Any:
+    def _attempt(self, texts: list[str], call_id: str) -> Any:
         """One request, reserved before and booked after; returns the answer's JSON."""
         import openai
 
         bound = sum(len(text.encode()) for text in texts)
         worst = self._prices.microusd(self.name, input_tokens=bound)
-        reservation = self._budget.reserve(
-            run_id=self._run_id, purpose=self._purpose, model=self.name, microusd=worst
+        attempt = Attempt(
+            endpoint=self._endpoint,
+            model=self.name,
+            run_id=self._run_id,
+            purpose=self._purpose,
+            tokens=bound,
+            microusd=worst,
+            call_id=call_id,
         )
+        reservation = self._admission.admit(attempt, timeout_s=_LONGEST_ADMISSION_S)
         try:
             answer = self._client.embeddings.with_raw_response.create(
                 input=texts,
@@ -170,20 +185,33 @@ class OpenAIEmbedder(Embedder):
                 dimensions=self.dimension if self._asks_dimension else openai.omit,
             )
         except openai.APIError as error:
-            # What was cut off may have been billed: it keeps counting at its worst case.
-            if _was_not_billed(error):
-                self._budget.fail(reservation)
+            self._book(reservation, error)
             raise
         content = _json(answer.content)
         billed = _tokens(content)
         tokens = bound if billed is None else billed
-        self._budget.settle(
+        self._admission.budget.settle(
             reservation,
             input_tokens=tokens,
             output_tokens=0,
             microusd=self._prices.microusd(self.name, input_tokens=tokens),
         )
         return content
+
+    def _book(self, reservation: int, error: "openai.APIError") -> None:
+        """A request without an answer: failed, or lost where it may have been billed."""
+        import openai
+
+        if isinstance(error, openai.APIStatusError):
+            outcome = f"http_{error.status_code}"
+            self._admission.budget.fail(reservation, error=outcome)
+            if may_pass(error) and (wait := asked_wait(error)):
+                self._admission.pause(self._endpoint, seconds=wait, reason=outcome)
+        elif was_not_billed(error):
+            self._admission.budget.fail(reservation, error="unreachable")
+        else:
+            is_late = isinstance(error, openai.APITimeoutError)
+            self._admission.budget.lost(reservation, error="timeout" if is_late else "reset")
 
     @cached_property
     def _client(self) -> "openai.OpenAI":
@@ -219,16 +247,16 @@ class OpenAIEmbedder(Embedder):
 
         advice = "Check `llm.base_url`, and that the service runs"
         if isinstance(error, openai.APIStatusError):
-            what = f"answered {error.status_code} ({_one_line(error.message)})"
+            what = f"answered {error.status_code} ({one_line(error.message)})"
             advice = _ADVICE.get(error.status_code, "Run again when the service is well")
-            if error.code == "insufficient_quota":
+            if QUOTA in (error.code, error.type):
                 advice = "The account's quota is used up: add credit, or use another key"
-            elif (wait := _asked_wait(error)) and wait > _LONGEST_WAIT_S:
+            elif (wait := asked_wait(error)) and wait > _LONGEST_WAIT_S:
                 advice = f"The service asks to wait {wait:.0f} s: run again after that"
         elif isinstance(error, openai.APITimeoutError):
             what = f"no answer within {self._connection.timeout_s:g} s"
         else:
-            what = f"cannot be reached ({_one_line(str(error.__cause__ or error))})"
+            what = f"cannot be reached ({one_line(str(error.__cause__ or error))})"
         text = f"{self._where}: {what}. {advice}."
         return EmbeddingServiceError(
             text.replace(self._connection.api_key, "(key)"),
@@ -262,13 +290,13 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _requests(texts: Sequence[str]) -> Iterator[list[str]]:
-    """The texts in order, in as few requests as the service's limits allow."""
+def _requests(texts: Sequence[str], *, most_bytes: int) -> Iterator[list[str]]:
+    """The texts in order, in as few requests as the limits allow; a longer text goes alone."""
     part: list[str] = []
     size = 0
     for text in texts:
         length = len(text.encode())
-        if part and (len(part) == _REQUEST_TEXTS or size + length > _REQUEST_BYTES):
+        if part and (len(part) == _REQUEST_TEXTS or size + length > most_bytes):
             yield part
             part, size = [], 0
         part.append(text)
@@ -281,41 +309,12 @@ def _again_in(error: Exception) -> bool | float:
     """Whether to try again, or the seconds to wait before, as the service asks."""
     import openai
 
-    if isinstance(error, openai.APIConnectionError):
-        return True
-    if not isinstance(error, openai.APIStatusError) or error.code == "insufficient_quota":
+    if not may_pass(error):
         return False
-    if error.status_code not in (408, 409, 429) and error.status_code < 500:
-        return False
-    asked = _asked_wait(error)
+    asked = asked_wait(error) if isinstance(error, openai.APIStatusError) else None
     if asked is None:
         return True
     return asked if asked <= _LONGEST_WAIT_S else False
-
-
-def _asked_wait(error: "openai.APIStatusError") -> float | None:
-    """Retry-After in seconds, from a number or a date (RFC 9110, 10.2.3); None without one."""
-    value = error.response.headers.get("retry-after", "")
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            then = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        if then.tzinfo is None:
-            then = then.replace(tzinfo=UTC)
-        seconds = (then - datetime.now(UTC)).total_seconds()
-    return None if math.isnan(seconds) else max(0.0, seconds)
-
-
-def _was_not_billed(error: "openai.APIError") -> bool:
-    """Answered with an error, or never sent at all."""
-    import httpx2
-    import openai
-
-    never_sent = (httpx2.ConnectError, httpx2.ConnectTimeout)
-    return isinstance(error, openai.APIStatusError) or isinstance(error.__cause__, never_sent)
 
 
 def _json(content: bytes) -> Any:
@@ -348,7 +347,3 @@ def _in_order(content: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     # What a float32 cannot hold is caught as infinity.
     with np.errstate(over="ignore"):
         return vectors.astype(np.float32).astype(np.float64)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300]

@@ -4,7 +4,7 @@ A point gets these fields when it is written. Where they are published, correcte
 later, only payloads are written: no text is embedded and no vector is touched.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,10 +84,18 @@ class PublishedFields:
     """Brings the points of one source in one index version to what is published now."""
 
     def __init__(
-        self, index: IndexVersion, source: str, *, catalog: Catalog, vectors: VectorStore
+        self,
+        index: str,
+        source: str,
+        *,
+        version: Callable[[], IndexVersion],
+        catalog: Catalog,
+        vectors: VectorStore,
     ) -> None:
+        """`version` opens the index version: it loads encoders, so only where there is work."""
         self._index = index
         self._source = source
+        self._version = version
         self._catalog = catalog
         self._vectors = vectors
 
@@ -102,13 +110,13 @@ class PublishedFields:
         figures = PublishFigures()
         if not self.waiting():
             return figures
-        name = self._index.name
+        version = self._version()
         with (
-            self._catalog.exclusive(f"index-{name}"),
+            self._catalog.exclusive(f"index-{self._index}"),
             self._vectors.open(
-                name,
-                dimension=self._index.embedder.dimension,
-                fingerprint=self._index.fingerprint,
+                self._index,
+                dimension=version.embedder.dimension,
+                fingerprint=version.fingerprint,
             ) as collection,
         ):
             for batch in self._batches():
@@ -129,7 +137,7 @@ class PublishedFields:
                 ),
             )
             .where(
-                held.c.index_name == self._index.name,
+                held.c.index_name == self._index,
                 held.c.source == self._source,
                 held.c.seq == held.c.claimed,
                 held.c.chunks > 0,
@@ -182,7 +190,7 @@ class PublishedFields:
         held = index_documents
         statement = (
             sa.update(held)
-            .where(held.c.index_name == self._index.name, held.c.doc_id == sa.bindparam("_id"))
+            .where(held.c.index_name == self._index, held.c.doc_id == sa.bindparam("_id"))
             .values({column: sa.bindparam("_value")})
         )
         rows = [{"_id": doc_id, "_value": value} for doc_id, value in values.items()]

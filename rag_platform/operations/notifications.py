@@ -25,16 +25,28 @@ class RunFailed:
         return f"{self.job}{window} failed{where}: {self.error} ({self.link})"
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What people asked to be told, written down by whoever noticed it."""
+
+    line: str
+
+    def text(self) -> str:
+        """One line for a person."""
+        return " ".join(self.line.split())
+
+
 class Notifier(ABC):
     """Carries a message to people."""
 
     @abstractmethod
-    def send(self, message: RunFailed) -> None:
+    def send(self, message: RunFailed | Notice) -> None:
         """Deliver, or raise."""
 
 
 class LogNotifier(Notifier):
-    """Writes messages to the log at level ERROR."""
+    """Writes messages to the log: failed runs at level ERROR, others at WARNING."""
 
-    def send(self, message: RunFailed) -> None:
-        logger.error(message.text())
+    def send(self, message: RunFailed | Notice) -> None:
+        level = logging.ERROR if isinstance(message, RunFailed) else logging.WARNING
+        logger.log(level, "%s", message.text())

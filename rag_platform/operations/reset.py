@@ -16,6 +16,7 @@ _OURS = frozenset(
         "dagster",
         "demo",
         "locks",
+        "mlflow.db",
         "storage",
         "vectors",
     }

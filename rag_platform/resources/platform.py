@@ -34,7 +34,6 @@ class PlatformResource(dg.ConfigurableResource):
         self._platform = Platform(
             load(),
             run_id=context.run.run_id if context.run else "none",
-            purpose="assets",
             s3=self.s3_connection(),
             openai=self.openai_connection(),
         )

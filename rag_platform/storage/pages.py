@@ -67,7 +67,7 @@ class PageStore:
             return None
         known = self._versions.get(key.path)
         if known is None or known[0] != meta["e_tag"]:
-            with _Reader(self._store, key.path) as raw:
+            with ObjectReader(self._store, key.path) as raw:
                 footer = pq.ParquetFile(raw, pre_buffer=False).metadata.metadata or {}
             if _CONTENT not in footer:
                 return None
@@ -84,7 +84,7 @@ class PageStore:
         """The part's batches, in the order they were written. Raises `PartGone`."""
         import pyarrow.parquet as pq
 
-        with _Reader(self._store, key.path) as raw:
+        with ObjectReader(self._store, key.path) as raw:
             file = pq.ParquetFile(raw, pre_buffer=False)
             for group in range(file.num_row_groups):
                 yield from file.iter_batches(
@@ -187,7 +187,7 @@ class _Sink(io.RawIOBase):
         self._writer.close()
 
 
-class _Reader(io.RawIOBase):
+class ObjectReader(io.RawIOBase):
     """Random access to an object; obstore's reader lacks parts of Python's file protocol."""
 
     def __init__(self, store: Any, path: str) -> None:

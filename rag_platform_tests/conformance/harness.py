@@ -21,7 +21,7 @@ from rag_platform.indexing.progress import unapplied_passes
 from rag_platform.indexing.vector_index import ApplyFigures
 from rag_platform.platform import Platform
 from rag_platform.retrieval.search import Result
-from rag_platform.settings import IndexSettings, Settings
+from rag_platform.settings import Settings
 from rag_platform.storage.vectors.base import VectorStore
 from rag_platform.storage.vectors.server import ServerVectorStore
 from rag_platform_tests.conformance.corpus import Folder
@@ -69,8 +69,8 @@ class CountedPlatform(Platform):
     embedders: dict[str, CountingEmbedder] = field(default_factory=dict)
     quick: bool = False
 
-    def _embedder(self, index: IndexSettings) -> Embedder:
-        return self.embedders[index.embedder.model]
+    def _embedder(self, name: str) -> Embedder:
+        return self.embedders[self.index_settings(name).embedder.model]
 
     def parsed(self, name: str) -> ParsedDocs:
         stage = super().parsed(name)

@@ -18,6 +18,7 @@ import stamina
 
 from rag_platform.encoders.openai import EmbeddingServiceError, OpenAIConnection, OpenAIEmbedder
 from rag_platform.encoders.validation import InvalidEmbedding
+from rag_platform.llm.admission import Admission
 from rag_platform.llm.budget import Budget, BudgetExceeded
 from rag_platform.llm.prices import Prices, UnknownPrice
 from rag_platform.settings_llm import PriceSettings
@@ -26,7 +27,6 @@ from rag_platform.storage.schema import ledger
 from rag_platform_tests.servers.openai_api import (
     KEY,
     OK,
-    Body,
     Fault,
     OpenAIServer,
     failing,
@@ -34,6 +34,7 @@ from rag_platform_tests.servers.openai_api import (
     rate_limited,
     vector_of,
 )
+from rag_platform_tests.servers.openai_chat import Body
 from rag_platform_tests.servers.ports import free_ports
 
 # One micro-dollar a token: money in the assertions is the number of tokens.
@@ -55,6 +56,13 @@ def no_waits() -> Iterator[None]:
         yield
 
 
+def admission(catalog: Catalog, run_usd: float = 1, tokens_per_minute: int = 10**9) -> Admission:
+    budget = Budget(catalog, daily_usd=100, run_usd=run_usd)
+    return Admission(
+        catalog, budget, requests_per_minute=10**6, tokens_per_minute=tokens_per_minute
+    )
+
+
 def embedder(
     catalog: Catalog,
     base_url: str,
@@ -65,12 +73,13 @@ def embedder(
     key: str = KEY,
     timeout_s: float = 5,
     prices: dict[str, PriceSettings] = PRICES,
+    tokens_per_minute: int = 10**9,
 ) -> OpenAIEmbedder:
     return OpenAIEmbedder(
         model,
         dimension,
         connection=OpenAIConnection(base_url, key, timeout_s),
-        budget=Budget(catalog, daily_usd=100, run_usd=run_usd),
+        admission=admission(catalog, run_usd, tokens_per_minute),
         prices=Prices(prices, base_url=base_url),
         run_id="run-1",
         purpose="embeddings",
@@ -81,6 +90,11 @@ def booked(catalog: Catalog) -> list[tuple[str, int, int | None]]:
     columns = (ledger.c.status, ledger.c.reserved_microusd, ledger.c.settled_microusd)
     with catalog.read() as connection:
         return [tuple(row) for row in connection.execute(sa.select(*columns).order_by("id"))]
+
+
+def errors(catalog: Catalog) -> list[str | None]:
+    with catalog.read() as connection:
+        return list(connection.scalars(sa.select(ledger.c.error).order_by("id")))
 
 
 def expected(texts: list[str], dimension: int = 8) -> np.ndarray:
@@ -171,6 +185,15 @@ def test_requests_are_split_by_count_and_by_bytes(catalog: Catalog, server: Open
     vectors = embedder(catalog, server.base_url).embed_passages(large)
     np.testing.assert_allclose(vectors, expected(large), atol=1e-6)
     assert sorted(len(request.body["input"]) for request in server.requests) == [1, 3, 3]
+
+
+def test_a_request_takes_a_twentieth_of_a_minute_at_most(
+    catalog: Catalog, server: OpenAIServer
+) -> None:
+    texts = [f"{number:04d}" for number in range(8)] + ["x" * 30]
+    ours = embedder(catalog, server.base_url, tokens_per_minute=400)  # 20 bytes a request
+    np.testing.assert_allclose(ours.embed_passages(texts), expected(texts), atol=1e-6)
+    assert sorted(len(request.body["input"]) for request in server.requests) == [1, 3, 5]
 
 
 def test_requests_of_a_batch_run_at_the_same_time(catalog: Catalog, server: OpenAIServer) -> None:
@@ -268,6 +291,13 @@ def test_every_attempt_is_reserved_and_booked(
     np.testing.assert_allclose(vectors, expected(["abc"]), atol=1e-6)
     assert [request.status for request in server.requests] == [429, 503, 200]
     assert booked(catalog) == [("failed", 3, None), ("failed", 3, None), ("settled", 3, 1)]
+    assert errors(catalog) == ["http_429", "http_503", None]
+    with catalog.read() as connection:
+        rows = connection.execute(sa.select(ledger)).all()
+    assert len({row.call_id for row in rows}) == 1
+    assert {(row.endpoint, row.prompt, row.reserved_tokens) for row in rows} == {
+        (server.base_url, None, 3)
+    }
 
 
 @pytest.mark.parametrize("header", ["seconds", "date"])
@@ -278,6 +308,23 @@ def test_retry_after_is_obeyed(catalog: Catalog, server: OpenAIServer, header: s
     embedder(catalog, server.base_url).embed_passages(["abc"])
     first, second = server.requests
     assert 1.7 <= second.at - first.at < 4
+
+
+def test_a_pause_that_is_asked_for_holds_for_everybody(
+    catalog: Catalog, server: OpenAIServer, no_waits: None
+) -> None:
+    server.faults.append(rate_limited("1.5"))
+    first, other = (embedder(catalog, server.base_url) for _ in range(2))
+    done = threading.Thread(target=first.embed_query, args=("a",))
+    done.start()
+    while not server.requests:
+        time.sleep(0.01)
+    time.sleep(0.3)  # until the refusal has been booked
+    other.embed_query("b")
+    done.join()
+    begun, *later = (request.at for request in server.requests)
+    assert len(later) == 2
+    assert all(1.5 <= at - begun < 4 for at in later)
 
 
 def test_a_wait_of_hours_is_not_waited_for(catalog: Catalog, server: OpenAIServer) -> None:
@@ -380,8 +427,9 @@ def test_a_silent_server_counts_as_paid(
     server.faults.extend([Fault("hang"), Fault("reset"), OK])
     vectors = embedder(catalog, server.base_url, timeout_s=0.5).embed_passages(["abc"])
     np.testing.assert_allclose(vectors, expected(["abc"]), atol=1e-6)
-    # Whether the first two were billed is not known: they stay reserved.
-    assert booked(catalog) == [("reserved", 3, None), ("reserved", 3, None), ("settled", 3, 1)]
+    # Whether the first two were billed is not known: they keep their worst case.
+    assert booked(catalog) == [("lost", 3, None), ("lost", 3, None), ("settled", 3, 1)]
+    assert errors(catalog) == ["timeout", "reset", None]
 
 
 def test_a_server_that_stays_silent_is_given_up(

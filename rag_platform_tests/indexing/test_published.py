@@ -41,7 +41,7 @@ def _publish(world: World, key: str, fields: dict[str, Any] | None, *, digest: s
 
 def _stage(world: World) -> PublishedFields:
     parts = world.platform
-    return PublishedFields(parts.version(V1), SOURCE, catalog=parts.catalog, vectors=parts.vectors)
+    return parts.published_fields(SOURCE, V1)
 
 
 def _payloads(world: World, key: str) -> list[Payload]:

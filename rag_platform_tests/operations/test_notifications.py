@@ -1,10 +1,10 @@
-"""Messages about runs that failed."""
+"""Messages for people."""
 
 import logging
 
 import pytest
 
-from rag_platform.operations.notifications import LogNotifier, Notifier, RunFailed
+from rag_platform.operations.notifications import LogNotifier, Notice, Notifier, RunFailed
 
 FAILED = RunFailed("id", "sync", "2026-07-01", "raw_docs", "disk full", "http://host/runs/id")
 
@@ -20,6 +20,12 @@ def test_the_log_is_the_embedded_default(caplog: pytest.LogCaptureFixture) -> No
     notifier: Notifier = LogNotifier()
     notifier.send(FAILED)
     assert caplog.record_tuples == [("rag_platform.notifications", logging.ERROR, FAILED.text())]
+
+
+def test_a_notice_is_one_line_and_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    LogNotifier().send(Notice("80 % of\n the budget"))
+    line = "80 % of the budget"
+    assert caplog.record_tuples == [("rag_platform.notifications", logging.WARNING, line)]
 
 
 def test_a_message_with_a_percent_sign_is_written_as_it_is(

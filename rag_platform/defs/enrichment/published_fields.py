@@ -6,22 +6,24 @@ import dagster as dg
 
 from rag_platform.defs.documents import metadata
 from rag_platform.defs.documents.factory import NETWORK_RETRIES, OWNERS, asset_key, one_line
+from rag_platform.defs.enrichment.reviews import REVIEW_DECISIONS
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
 
-REVIEW_DECISIONS = dg.AssetKey(["review_decisions"])
+
+def published_key(source: str, index: str) -> dg.AssetKey:
+    """The asset that publishes a source's fields to an index."""
+    return asset_key(source, "published_fields", index)
 
 
 def published_fields(source: str, index: str, settings: Settings) -> dg.AssetsDefinition:
     """Not partitioned: it looks at what is behind, whatever window that came in."""
     applied = asset_key(source, "vector_index", index)
     # What vector_index writes carries the fields already; only what is published later is news.
-    published = dg.AutomationCondition.any_deps_updated().ignore(
-        dg.AssetSelection.assets(applied)
-    )
+    published = dg.AutomationCondition.any_deps_updated().ignore(dg.AssetSelection.assets(applied))
 
     @dg.asset(
-        key=asset_key(source, "published_fields", index),
+        key=published_key(source, index),
         deps=[asset_key(source, "enriched_docs"), REVIEW_DECISIONS, applied],
         automation_condition=(
             published.since_last_handled()

@@ -95,23 +95,25 @@ def run_in_process(
     source: str,
     windows: Sequence[str],
     *,
+    job: str | None = None,
     keys: Sequence[dg.AssetKey] | None = None,
     run_config: dict[str, Any] | None = None,
     on_step: Callable[[StepUpdate], None] | None = None,
 ) -> RunResult:
     """Materialize the chain, or those `keys` of it, for adjacent windows in this process.
 
-    The run is recorded in the instance; `on_step` hears of each step while it runs. Ctrl-C ends
-    the run and is raised as `KeyboardInterrupt`.
+    Another `job` may be named; one without partitions takes no windows. The run is recorded in
+    the instance; `on_step` hears of each step while it runs. Ctrl-C ends the run and is raised as
+    `KeyboardInterrupt`.
     """
     from rag_platform.definitions import defs
 
-    job = defs.resolve_job_def(job_name(source))
+    definition = defs.resolve_job_def(job or job_name(source))
     tags = dict(zip(RANGE_TAGS, (windows[0], windows[-1]), strict=True)) if len(windows) > 1 else {}
     run_id = str(uuid.uuid4())
     if on_step is not None:
         opened.add_event_listener(run_id, lambda entry: _tell(entry.dagster_event, on_step))
-    result = job.execute_in_process(
+    result = definition.execute_in_process(
         instance=opened,
         partition_key=windows[0] if len(windows) == 1 else None,
         tags=tags,

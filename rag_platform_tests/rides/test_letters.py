@@ -1,0 +1,66 @@
+"""Dead letters of the rides, on both databases."""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from rag_platform.rides.letters import MAX_LETTERS, Letter, RideLetters, shown
+from rag_platform.storage.catalog import Catalog
+
+ONE, TWO = date(2026, 6, 9), date(2026, 6, 10)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def letters(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RideLetters]:
+    url = (
+        f"sqlite:///{tmp_path}/catalog.db"
+        if request.param == "sqlite"
+        else request.getfixturevalue("postgres_database")
+    )
+    catalog = Catalog(url, lock_folder=tmp_path / "locks")
+    yield RideLetters(catalog)
+    catalog.close()
+
+
+def test_each_run_replaces_those_of_its_day_and_stage(letters: RideLetters) -> None:
+    first = [Letter("a#2", "range", "x"), Letter("a#1", "range", "y")]
+    letters.replace("raw", ONE, first, fingerprint="f")
+    letters.replace("raw", TWO, [Letter("b#1", "range", "z")], fingerprint="f")
+    letters.replace("other", ONE, [Letter("a#1", "range", "w")], fingerprint="f")
+    letters.replace("raw", ONE, [Letter("a#2", "missing", "now")], fingerprint="f")
+    assert letters.of("raw", ONE) == [Letter("a#2", "missing", "now")]
+    assert letters.of("raw", TWO) == [Letter("b#1", "range", "z")]
+    assert letters.of("other", ONE) == [Letter("a#1", "range", "w")]
+    letters.replace("raw", ONE, [], fingerprint="f")
+    assert letters.of("raw", ONE) == []
+
+
+def test_an_item_is_of_one_day(letters: RideLetters) -> None:
+    letters.replace("raw", ONE, [Letter("a#1", "range", "x")], fingerprint="f")
+    letters.replace("raw", TWO, [Letter("a#1", "range", "x")], fingerprint="f")
+    assert (letters.of("raw", ONE), len(letters.of("raw", TWO))) == ([], 1)
+
+
+def test_many_and_hostile_ones(letters: RideLetters) -> None:
+    many = [Letter(f"a\x00\ud800#{n}", "range", "x" * 5_000) for n in range(MAX_LETTERS + 1)]
+    letters.replace("raw", ONE, many, fingerprint="f")
+    found = letters.of("raw", ONE)
+    assert len(found) == MAX_LETTERS
+    assert found[0].item == "a ?#0"
+    assert len(found[0].detail) == 300
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("two\nlines\tand  spaces ", "two lines and spaces"),
+        ("\u202eturned\u2028", "turned"),
+        ("é \U0001f695", "é \U0001f695"),
+        ("y" * 400, "y" * 299 + "…"),
+    ],
+)
+def test_shown(text: str, expected: str) -> None:
+    assert shown(text) == expected
