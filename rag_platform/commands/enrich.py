@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rag_platform.commands.runs import PageRun, Runs
     from rag_platform.enrichment.letters import StepLetter
+    from rag_platform.storage.catalog import Catalog
 
 
 class NothingToEnrich(PlatformError):
@@ -84,15 +85,21 @@ def _enriched(
 ) -> "list[PageRun]":
     from rag_platform.defs.enrichment.automation import job_name
     from rag_platform.defs.enrichment.factory import MODEL_STAGES
-    from rag_platform.enrichment.report import page_enrichment
 
     steps = {f"{source}__{stage}": {"config": {"retry_failed": retry}} for stage in MODEL_STAGES}
     done = []
     for one in windows:
         [run] = runs.run(source, [one], job=job_name(source), config={"ops": steps})
-        page = page_enrichment(runs.platform.catalog, source, one, now=time.time())
-        done.append(replace(run, page=page.as_json()))
+        done.append(with_page(runs.platform.catalog, run))
     return done
+
+
+def with_page(catalog: "Catalog", run: "PageRun") -> "PageRun":
+    """A run of the enrichment, with what became of the page's documents."""
+    from rag_platform.enrichment.report import page_enrichment
+
+    page = page_enrichment(catalog, run.source, run.window, now=time.time())
+    return replace(run, page=page.as_json())
 
 
 def status_table(runs: "Sequence[PageRun]", title: str) -> "Table":

@@ -78,6 +78,10 @@ def plan_tables(plan: Mapping[str, Any]) -> Iterator[Table | str]:
         for source, left in need["sources"].items():
             span = f"--from {left['first']} --to {left['last']}"
             yield f"{escape(name)}: rag-platform replay {source} {span} --index {name}"
+    for name, need in plan["enrichment"].items():
+        asked = ", ".join(f"{count:,} {step}" for step, count in need["questions"].items())
+        window = f", windows {need['first']} to {need['last']}" if need["first"] else ""
+        yield f"{escape(name)}: {asked} to ask{window}: some ${need['cost_usd']:,.4f}"
 
 
 def status_tables(status: Mapping[str, Any]) -> Iterator[Table]:

@@ -8,6 +8,7 @@ from typing import Any
 from rag_platform.documents.changelog import implausible_loss
 from rag_platform.indexing.plan import index_need
 from rag_platform.indexing.progress import unfinished_windows
+from rag_platform.operations.status import written_windows
 from rag_platform.platform import Platform
 
 
@@ -24,7 +25,23 @@ def plan_of(platform: Platform, sources: Sequence[str]) -> dict[str, Any]:
             ).as_json()
             for index in platform.settings.indexes
         },
+        "enrichment": {
+            source: _enrichment(platform, source)
+            for source in sources
+            if source in platform.settings.enrichment.sources
+        },
     }
+
+
+def _enrichment(platform: Platform, source: str) -> dict[str, Any]:
+    from rag_platform.enrichment.plan import enrichment_need
+
+    return enrichment_need(
+        platform.enrichment(source),
+        written_windows(platform.catalog, source),
+        gateway=platform.llm.gateway("plan"),
+        prompts=platform.llm.prompts,
+    ).as_json()
 
 
 def _source(platform: Platform, source: str) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def apply_(as_json: bool) -> None:
     """Let all decisions take effect now; a running daemon does so by itself."""
     with open_runs() as runs:
         waiting = len(runs.platform.reviews.unapplied())
-        run_id, problems = _take_effect(runs)
+        run_id, problems = take_effect(runs)
         if as_json:
             print_json({"taken_over": waiting, "run_id": run_id})
         else:
@@ -176,7 +176,7 @@ def _decide(
     if at_once:
         with open_runs() as runs:
             numbers = decision(runs.platform)
-            _, problems = _take_effect(runs)
+            _, problems = take_effect(runs)
     else:
         with open_platform() as platform:
             numbers = decision(platform)
@@ -194,7 +194,7 @@ def _decide(
     fail(problems)
 
 
-def _take_effect(runs: "Runs") -> tuple[str, list[str]]:
+def take_effect(runs: "Runs") -> tuple[str, list[str]]:
     """A recorded run of review_decisions; its id and its problems."""
     from rag_platform.defs.enrichment.reviews import JOB
     from rag_platform.defs.operations import launch

@@ -1,6 +1,7 @@
 """One step of the enrichment: a model's answer for every document of a page."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from rag_platform.documents.cleaning import title_of
 from rag_platform.documents.page import passes_of, standing
 from rag_platform.enrichment.asking import AskFigures, Asking, Outcome, Wanted
 from rag_platform.enrichment.extractive import VERSION
+from rag_platform.enrichment.fields import canonical
 from rag_platform.enrichment.letters import StepLetters
 from rag_platform.enrichment.progress import begin
 from rag_platform.llm.completion import Ask
@@ -76,6 +78,7 @@ class Step:
         pages: PageStore,
     ) -> None:
         self.stage = recipe.stage
+        self.prompt = recipe.prompt
         self.source = clean.name
         self._recipe = recipe
         self._clean = clean
@@ -141,6 +144,29 @@ class Step:
             for window in windows:
                 begin(self._catalog, self.source, window)
         answer(ask for window in windows for ask in self._missing(window))
+
+    def unasked(self, window: str) -> Iterator[Mapping[str, str]]:
+        """The variables of each question that `run` would ask; where the step before it has not
+        run, as far as the documents themselves tell."""
+        seen: set[bytes] = set()
+        for variables in itertools.chain(
+            (ask.variables for ask in self._missing(window)), self._foreseen(window)
+        ):
+            key = hashlib.sha256(canonical(dict(variables))).digest()
+            if key not in seen:
+                seen.add(key)
+                yield variables
+
+    def _foreseen(self, window: str) -> Iterator[Mapping[str, str]]:
+        for pass_no in self.passes(window):
+            clean = self._clean.part(window, pass_no)
+            is_ready = self.part(window, pass_no) is not None
+            if is_ready or clean is None or self._pages.version(clean) is None:
+                continue
+            for document in standing_rows(
+                self._catalog, self._pages, clean, source=self.source, columns=_COLUMNS
+            ):
+                yield self._recipe.variables(document, None)
 
     def _missing(self, window: str) -> Iterator[Ask[Any]]:
         asking = self._asking(window, AskFigures(), retry=False)

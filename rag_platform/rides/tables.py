@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from rag_platform.errors import PlatformError
-from rag_platform.storage.pages import PartGone, ObjectReader
+from rag_platform.storage.pages import ObjectReader, PartGone
 
 if TYPE_CHECKING:
     import pyarrow as pa
