@@ -242,16 +242,23 @@ def dead_letters() -> None:
 
 
 @dead_letters.command("list")
-@click.option("--source", metavar="NAME", help="Of one source only.")
+@click.option("--source", metavar="NAME", help="Of one source only, or of `rides`.")
 @as_json_option
 def list_letters(source: str | None, as_json: bool) -> None:
-    """Which documents have no text, and why."""
-    with open_platform() as platform:
-        from rag_platform.documents.dead_letters import letters
+    """What could not be used, and why: documents without a text, steps that failed for one.
 
-        if source:
+    Records of the rides are listed by --source rides.
+    """
+    with open_platform() as platform:
+        from rag_platform.documents.dead_letters import letters, step_letters
+
+        settings = platform.settings
+        is_rides = source == "rides" and settings.rides is not None
+        if source and not is_rides:
             platform.source_settings(source)
         found = letters(platform.catalog, source=source)
+        for name in [source] if source else settings.enrichment.sources:
+            found += step_letters(platform.catalog, name)
         if as_json:
             print_json([letter.as_json() for letter in found])
             return

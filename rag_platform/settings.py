@@ -269,6 +269,12 @@ class Settings(Section):
                 raise ValueError(f"enrichment.sources: {name!r} is no source; there are: {known}")
         return self
 
+    @model_validator(mode="after")
+    def _names_are_free(self) -> "Settings":
+        if self.rides is not None and "rides" in self.sources:
+            raise ValueError("sources.rides: the name belongs to `rides`; choose another")
+        return self
+
     @property
     def catalog_url(self) -> str:
         """The catalog's URL with its password: for the connection, not for showing."""

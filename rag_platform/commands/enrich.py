@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from rag_platform.commands.runs import PageRun, Runs
-    from rag_platform.enrichment.letters import StepLetter
     from rag_platform.storage.catalog import Catalog
 
 
@@ -43,11 +42,11 @@ def enrich(source: str, window: str | None, retry_failed: bool, as_json: bool) -
 
 def show(runs: "Runs", source: str, done: "Sequence[PageRun]") -> None:
     """What became of the documents, the dead letters, and what to do next."""
-    from rag_platform.commands.output import out
-    from rag_platform.enrichment.letters import letters_of
+    from rag_platform.commands.output import letter_lines, out
+    from rag_platform.documents.dead_letters import step_letters
 
     out().print(status_table(done, f"{source}, enriched"))
-    letters = letters_of(runs.platform.catalog, source)
+    letters = step_letters(runs.platform.catalog, source)
     for line in (*letter_lines(letters), *_next(done)):
         out().print(line, soft_wrap=True)
 
@@ -121,18 +120,6 @@ def status_table(runs: "Sequence[PageRun]", title: str) -> "Table":
         counts.append(page["open_reviews"])
         table.add_row(page["window"], *(f"{count:,}" if count else "·" for count in counts))
     return table
-
-
-def letter_lines(letters: "Sequence[StepLetter]") -> Iterator[str]:
-    """Documents that a step failed for, and why: a line for each."""
-    from rag_platform.operations.terminal import escape
-
-    for letter in letters:
-        yield (
-            f"[bold]{escape(letter.key)}[/] ({letter.source}, {letter.window}): {letter.stage} "
-            f"[yellow]{escape(letter.reason)}[/], {escape(letter.detail)} "
-            f"[dim](attempts: {letter.attempts})[/]"
-        )
 
 
 def _next(done: "Sequence[PageRun]") -> Iterator[str]:

@@ -106,11 +106,11 @@ def status_tables(status: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def letter_lines(letters: "Sequence[DeadLetter]") -> Iterator[str]:
-    """Documents without a text, and why: a line for each, with how often it was tried."""
+    """What could not be used, and why: a line for each, with how often it was tried."""
     for letter in letters:
         tried = "quarantined" if letter.quarantined else f"attempts: {letter.attempts}"
         yield (
-            f"[bold]{escape(letter.key)}[/] ({letter.source}, {letter.window}): "
+            f"[bold]{escape(letter.key)}[/] ({letter.source}, {letter.window}, {letter.stage}): "
             f"[yellow]{escape(letter.reason)}[/], {escape(letter.detail)} [dim]({tried})[/]"
         )
 

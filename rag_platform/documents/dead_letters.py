@@ -1,4 +1,5 @@
-"""Dead letters: documents without a text, why, and how to give them another chance."""
+"""Dead letters: documents without a text, why, and how to give them another chance; and what later
+steps could not use."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 
 from rag_platform.documents.parsed import MAX_ATTEMPTS
 from rag_platform.documents.sources import utc
+from rag_platform.storage import schema
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import dead_letters, documents
 
@@ -61,6 +63,35 @@ def _letter(row: Any) -> DeadLetter:
         last_at=utc(row.last_at).isoformat(timespec="seconds"),
         sha256=row.sha256,
         doc_id=row.doc_id,
+    )
+
+
+def step_letters(catalog: Catalog, source: str, *, window: str | None = None) -> list[DeadLetter]:
+    """What the steps behind the clean documents of a source could not do, by key and stage; or,
+    for `rides`, the records and rides that its days could not use."""
+    table = schema.step_letters
+    statement = sa.select(table).where(table.c.source == source)
+    if window is not None:
+        statement = statement.where(table.c.window == window)
+    statement = statement.order_by(table.c.key, table.c.stage)
+    with catalog.read() as connection:
+        return [_step_letter(row) for row in connection.execute(statement)]
+
+
+def _step_letter(row: Any) -> DeadLetter:
+    return DeadLetter(
+        source=row.source,
+        key=row.key,
+        window=row.window,
+        stage=row.stage,
+        reason=row.reason,
+        detail=row.detail,
+        attempts=row.attempts,
+        quarantined=False,
+        first_at=utc(row.first_at).isoformat(timespec="seconds"),
+        last_at=utc(row.last_at).isoformat(timespec="seconds"),
+        sha256=None,
+        doc_id=row.item,
     )
 
 

@@ -3,12 +3,10 @@
 import time
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from rag_platform.documents.sources import utc
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import documents, step_letters
 
@@ -25,26 +23,6 @@ class Failure:
     reason: str
     detail: str
     fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class StepLetter:
-    """A document and the step that failed for it."""
-
-    source: str
-    key: str
-    window: str
-    stage: str
-    reason: str
-    detail: str
-    attempts: int
-    first_at: str
-    last_at: str
-    doc_id: str
-
-    def as_json(self) -> dict[str, Any]:
-        """The stable JSON form."""
-        return asdict(self)
 
 
 class StepLetters:
@@ -102,33 +80,6 @@ class StepLetters:
             step_letters.c.stage == self._stage,
             step_letters.c.item.in_(list(doc_ids)),
         )
-
-
-def letters_of(catalog: Catalog, source: str, *, window: str | None = None) -> list[StepLetter]:
-    """The letters of a source's steps, by key and stage."""
-    statement = (
-        sa.select(step_letters)
-        .where(step_letters.c.source == source, step_letters.c.stage.in_(STAGES))
-        .order_by(step_letters.c.key, step_letters.c.stage)
-    )
-    if window is not None:
-        statement = statement.where(step_letters.c.window == window)
-    with catalog.read() as connection:
-        return [
-            StepLetter(
-                source=row.source,
-                key=row.key,
-                window=row.window,
-                stage=row.stage,
-                reason=row.reason,
-                detail=row.detail,
-                attempts=row.attempts,
-                first_at=utc(row.first_at).isoformat(timespec="seconds"),
-                last_at=utc(row.last_at).isoformat(timespec="seconds"),
-                doc_id=row.item,
-            )
-            for row in connection.execute(statement)
-        ]
 
 
 def forget_gone(connection: sa.Connection, source: str) -> int:

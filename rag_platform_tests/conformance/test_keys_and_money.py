@@ -24,7 +24,8 @@ from rag_platform_tests.conformance.harness import (
     World,
     settings_of,
 )
-from rag_platform_tests.servers.openai_api import KEY, OpenAIServer, failing, tokens_of
+from rag_platform_tests.servers.openai_api import KEY, OpenAIServer, failing
+from rag_platform_tests.servers.openai_chat import tokens_of
 
 FIRST, SECOND = WINDOWS[:2]
 MODEL = "text-embedding-3-small"

@@ -149,7 +149,7 @@ def failure_context(location: Location, outcome: Any) -> dg.RunFailureSensorCont
     ).for_run_failure()
 
 
-def test_failure_sensor_tells_step_window_and_reason_in_one_line(
+def test_failure_sensor_tells_step_window_and_reason_inone_line(
     location: Location, caplog: pytest.LogCaptureFixture
 ) -> None:
     location.write("a.md", "# Alpha\n")
@@ -213,7 +213,7 @@ def test_unexpected_errors_are_told_by_their_cause(location: Location) -> None:
     ],
 )
 def test_only_what_may_pass_by_itself_is_tried_again(error: PlatformError, transient: bool) -> None:
-    with pytest.raises(dg.Failure) as caught, factory._one_line():
+    with pytest.raises(dg.Failure) as caught, factory.one_line():
         raise error
     assert caught.value.description == "x"
     assert caught.value.allow_retries is transient

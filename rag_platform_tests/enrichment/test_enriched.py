@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from rag_platform.documents.dead_letters import step_letters
 from rag_platform.documents.identity import document_id
 from rag_platform.enrichment.fields import PUBLISHED, digest_of
-from rag_platform.enrichment.letters import letters_of
 from rag_platform.enrichment.progress import newest_window, unaccounted, unfinished_windows
 from rag_platform.enrichment.report import page_enrichment, status_problems
 from rag_platform.storage.schema import documents, enrichments, reviews
@@ -248,10 +248,13 @@ def test_letters_of_documents_that_are_gone_are_forgotten(plain: World) -> None:
     plain.folder.write("a.md", text("loans"))
     plain.folder.write("b.md", text("cards"))
     plain.sync(FIRST)
-    assert [letter.key for letter in letters_of(plain.platform.catalog, SOURCE)] == ["a.md", "b.md"]
+    assert [letter.key for letter in step_letters(plain.platform.catalog, SOURCE)] == [
+        "a.md",
+        "b.md",
+    ]
     plain.folder.remove("a.md")
     plain.sync(SECOND)
-    assert [letter.key for letter in letters_of(plain.platform.catalog, SOURCE)] == ["b.md"]
+    assert [letter.key for letter in step_letters(plain.platform.catalog, SOURCE)] == ["b.md"]
 
 
 def _broken(_ask: Any) -> Any:
@@ -314,7 +317,7 @@ def picture(world: World) -> Any:
         for key, row in world.rows().items()
     }
     queue = sorted((review.key, review.text_hash) for review in world.reviews.queue())
-    letters = [letter.key for letter in letters_of(world.platform.catalog, SOURCE)]
+    letters = [letter.key for letter in step_letters(world.platform.catalog, SOURCE)]
     return rows, queue, letters
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rag_platform.enrichment.letters import letters_of
+from rag_platform.documents.dead_letters import step_letters
 from rag_platform.enrichment.progress import unfinished_windows
 from rag_platform.llm.errors import ServiceRefused
 from rag_platform.llm.prompts import BUILT_IN
@@ -161,7 +161,7 @@ def test_a_step_that_fails_leaves_the_rest(paid: World, model: Model) -> None:
     row = paid.rows()["a.md"]
     assert row.reason.endswith("; without entities")
     assert (row.published["people"], row.published["summary"]) == ([], "About loans.")
-    [letter] = letters_of(paid.platform.catalog, SOURCE)
+    [letter] = step_letters(paid.platform.catalog, SOURCE)
     assert (letter.key, letter.stage, letter.reason) == ("a.md", "entities", "refused")
     assert (letter.attempts, letter.window) == (1, FIRST)
     assert "Ann Lee" not in letter.detail
@@ -171,10 +171,10 @@ def test_a_step_that_fails_leaves_the_rest(paid: World, model: Model) -> None:
     assert len(model.asked) == asked
     # ... but where somebody asks for it; what depends on it is asked with it then.
     paid.enrich(FIRST, retry=True)
-    assert [one.attempts for one in letters_of(paid.platform.catalog, SOURCE)] == [2]
+    assert [one.attempts for one in step_letters(paid.platform.catalog, SOURCE)] == [2]
     model.server.refuse = None
     paid.enrich(FIRST, retry=True)
-    assert letters_of(paid.platform.catalog, SOURCE) == []
+    assert step_letters(paid.platform.catalog, SOURCE) == []
     assert paid.rows()["a.md"].published["people"] == ["Ann Lee"]
     assert paid.rows()["a.md"].reason.endswith("passes the gate of 0.8")
 
@@ -186,7 +186,7 @@ def test_a_document_without_a_category_has_failed(paid: World, model: Model) -> 
     row = paid.rows()["a.md"]
     assert (row.label, row.published) == (None, None)
     assert row.fields["people"] == ["Ann Lee"]
-    [letter] = letters_of(paid.platform.catalog, SOURCE)
+    [letter] = step_letters(paid.platform.catalog, SOURCE)
     assert (letter.stage, letter.reason) == ("classification", "invalid_answer")
 
 
@@ -224,7 +224,7 @@ def test_a_service_that_is_down_makes_documents_wait(paid: World, model: Model) 
         assert chain.classification.run(FIRST).deferred == 1
     paid.chain.enriched.run(FIRST)
     assert paid.rows()["a.md"].reason == "model unavailable"
-    assert letters_of(paid.platform.catalog, SOURCE) == []
+    assert step_letters(paid.platform.catalog, SOURCE) == []
     assert unfinished_windows(paid.platform.catalog, SOURCE) == [FIRST]
 
 
@@ -234,7 +234,7 @@ def test_a_refused_key_fails_the_step(paid: World, model: Model) -> None:
     paid.run(FIRST)
     with pytest.raises(ServiceRefused):
         paid.chain.entities.run(FIRST)
-    assert letters_of(paid.platform.catalog, SOURCE) == []
+    assert step_letters(paid.platform.catalog, SOURCE) == []
     assert paid.rows()["a.md"].reason == "not finished"
     assert unfinished_windows(paid.platform.catalog, SOURCE) == [FIRST]
 

@@ -153,8 +153,10 @@ def test_a_lost_point_is_not_taken_for_the_whole_document(two: World) -> None:
     parts = two.platform
     point = next(p for p, (payload, _) in two.contents().items() if payload["key"] == "a.md")
     version = parts.version(V1)
-    recipe = {"dimension": version.embedder.dimension, "fingerprint": version.fingerprint}
-    with parts.vectors.open(V1, **recipe) as collection:
+    opened = parts.vectors.open(
+        V1, dimension=version.embedder.dimension, fingerprint=version.fingerprint
+    )
+    with opened as collection:
         collection.delete([point])
     assert _stage(two).run() == PublishFigures(drifted=1)
     report = parts.reconciler(V1).run(repair=True)

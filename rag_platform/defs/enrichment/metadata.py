@@ -22,7 +22,7 @@ _SAMPLE = 10
 
 def of_step(parts: Platform, step: "Step", window: str, done: "AskFigures") -> dict[str, Any]:
     """What one run of a step did, and what its page came to."""
-    from rag_platform.enrichment.letters import letters_of
+    from rag_platform.documents.dead_letters import step_letters
     from rag_platform.enrichment.report import routing
 
     columns = ["status", "reason", "tier", "model", "complexity", "confidence", "dropped"]
@@ -48,7 +48,7 @@ def of_step(parts: Platform, step: "Step", window: str, done: "AskFigures") -> d
         found["mean complexity"] = round(page.complexity, 3)
     if page.confidence is not None:
         found["mean raw confidence"] = round(page.confidence, 3)
-    letters = letters_of(parts.catalog, step.source, window=window)
+    letters = step_letters(parts.catalog, step.source, window=window)
     own = [one for one in letters if one.stage == step.stage][:_LETTERS]
     if own:
         header = ["document", "reason", "detail", "attempts"]
