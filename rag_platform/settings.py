@@ -261,19 +261,22 @@ class Settings(Section):
             raise ValueError(f"must name one of the indexes: {', '.join(names)}")
         return live or ""
 
-    @model_validator(mode="after")
-    def _enriched_sources_exist(self) -> "Settings":
-        for name in self.enrichment.sources:
-            if name not in self.sources:
-                known = ", ".join(self.sources) or "none"
-                raise ValueError(f"enrichment.sources: {name!r} is no source; there are: {known}")
-        return self
+    @field_validator("enrichment")
+    @classmethod
+    def _of_sources(cls, enrichment: EnrichmentSettings, info: ValidationInfo) -> Any:
+        sources = info.data.get("sources")
+        for name in enrichment.sources:
+            if sources is not None and name not in sources:
+                known = ", ".join(sources) or "none"
+                raise ValueError(f"sources: {name!r} is no source; there are: {known}")
+        return enrichment
 
-    @model_validator(mode="after")
-    def _names_are_free(self) -> "Settings":
-        if self.rides is not None and "rides" in self.sources:
-            raise ValueError("sources.rides: the name belongs to `rides`; choose another")
-        return self
+    @field_validator("rides")
+    @classmethod
+    def _own_name(cls, rides: RidesSettings | None, info: ValidationInfo) -> Any:
+        if rides is not None and "rides" in info.data.get("sources", {}):
+            raise ValueError("there is a source of this name; give the source another")
+        return rides
 
     @property
     def catalog_url(self) -> str:

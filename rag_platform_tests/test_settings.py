@@ -317,6 +317,23 @@ INDEX = "indexes:\n  docs_v1:\n    chunker: {"
             "OPENAI_API_KEY, AWS_*, QDRANT_API_KEY",
         ),
         (
+            "sources:\n  rides: {url: ./docs, start: 2026-06-30}\nrides: {url: ./rides}\n",
+            "3:1: rides: there is a source of this name; give the source another",
+        ),
+        (
+            SOURCE + "enrichment: {sources: [manual], labels: [a, b]}\n",
+            "5:1: enrichment: sources: 'manual' is no source; there are: manuals",
+        ),
+        (
+            SOURCE + "enrichment: {sources: [manuals], labels: [a]}\n",
+            "5:34: enrichment.labels: needs at least two categories, such as "
+            "[billing, cards, other]",
+        ),
+        (
+            "llm: {tiers: {small: a}, fallbacks: {small: [large]}}\n",
+            "1:26: llm.fallbacks: 'large' is no tier; there are: small",
+        ),
+        (
             "home: /x\n",
             "1:1: home: unknown setting; the state folder is set by RAG_PLATFORM_HOME",
         ),
