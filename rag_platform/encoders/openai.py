@@ -132,48 +132,39 @@ class OpenAIEmbedder(Embedder):
         return vector
 
     def _embed(self, texts: list[str]) -> Vectors:
-        import openai
-
         call_id = uuid.uuid4().hex
         retries = attempts(
-            _again_in,
+            lambda error: error.again_in if isinstance(error, EmbeddingServiceError) else False,
             most=_ATTEMPTS,
             first_wait_s=_FIRST_WAIT_S,
             longest_wait_s=_LONGEST_WAIT_S,
         )
-        try:
-            for attempt in retries:
-                with attempt:
-                    content = self._attempt(texts, call_id)
-        except openai.APIError as error:
-            if not self._takes_no_dimension(error):
-                raise self._explained(error) from error
-            self._asks_dimension = False
-            return self._embed(texts)
-        return self._vectors(content, len(texts))
-
-    def _takes_no_dimension(self, error: "openai.APIError") -> bool:
-        """Servers with models of one length refuse to be asked for it; the answer is checked."""
-        return (
-            self._asks_dimension
-            and self.name not in _KNOWN_DIMENSIONS
-            and getattr(error, "status_code", None) == 400
-            and "dimension" in error.message.lower()
-        )
+        for attempt in retries:
+            with attempt:
+                return self._vectors(self._attempt(texts, call_id), len(texts))
+        raise AssertionError("the last attempt returns or raises")
 
     def _attempt(self, texts: list[str], call_id: str) -> Any:
+        """The answer's JSON; asked again at once by a server that takes no `dimensions`."""
+        asks_dimension = self._asks_dimension
+        try:
+            return self._request(texts, call_id, asks_dimension)
+        except _TakesNoDimension:
+            self._asks_dimension = False
+        return self._request(texts, call_id, False)
+
+    def _request(self, texts: list[str], call_id: str, asks_dimension: bool) -> Any:
         """One request, reserved before and booked after; returns the answer's JSON."""
         import openai
 
         bound = sum(len(text.encode()) for text in texts)
-        worst = self._prices.microusd(self.name, input_tokens=bound)
         attempt = Attempt(
             endpoint=self._endpoint,
             model=self.name,
             run_id=self._run_id,
             purpose=self._purpose,
             tokens=bound,
-            microusd=worst,
+            microusd=self._prices.microusd(self.name, input_tokens=bound),
             call_id=call_id,
         )
         reservation = self._admission.admit(attempt, timeout_s=_LONGEST_ADMISSION_S)
@@ -182,13 +173,15 @@ class OpenAIEmbedder(Embedder):
                 input=texts,
                 model=self.name,
                 encoding_format="float",
-                dimensions=self.dimension if self._asks_dimension else openai.omit,
+                dimensions=self.dimension if asks_dimension else openai.omit,
             )
         except openai.APIError as error:
             self._book(reservation, error)
-            raise
+            # Not chained: the service's own words may hold the key and the texts, and a log shows
+            # all of a chain.
+            raise self._explained(error, texts, asks_dimension) from None
         content = _json(answer.content)
-        billed = _tokens(content)
+        billed = tokens_of(content.get("usage"), "prompt_tokens") if _is_object(content) else None
         tokens = bound if billed is None else billed
         self._admission.budget.settle(
             reservation,

@@ -237,28 +237,16 @@ class BatchApi:
 
     @cached_property
     def _client(self) -> "openai.OpenAI":
-        return self._open(2 * self._connection.timeout_s, _MOST_BYTES)
+        from rag_platform.llm.bounded_http import openai_client
+
+        return openai_client(self._connection, most_bytes=_MOST_BYTES)
 
     @cached_property
     def _files(self) -> "openai.OpenAI":
         """For files of answers, which are long."""
-        return self._open(_FILE_S, _MOST_FILE_BYTES)
+        from rag_platform.llm.bounded_http import openai_client
 
-    def _open(self, total_s: float, most_bytes: int) -> "openai.OpenAI":
-        import openai
-
-        from rag_platform.llm.bounded_http import bounded_client
-
-        http = bounded_client(
-            silence_s=self._connection.timeout_s, total_s=total_s, most_bytes=most_bytes
-        )
-        return openai.OpenAI(
-            api_key=self._connection.api_key,
-            base_url=self._connection.base_url,
-            max_retries=0,
-            timeout=http.timeout,
-            http_client=http,
-        )
+        return openai_client(self._connection, total_s=_FILE_S, most_bytes=_MOST_FILE_BYTES)
 
 
 def _kind(error: "openai.APIError") -> str:

@@ -5,8 +5,14 @@ Import it inside functions: httpx2 takes a while to load.
 
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import httpx2
+
+if TYPE_CHECKING:
+    import openai
+
+    from rag_platform.llm.client import Connection
 
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -49,6 +55,29 @@ def bounded_client(*, silence_s: float, total_s: float, most_bytes: int) -> http
         limits=httpx2.Limits(max_connections=256, max_keepalive_connections=64),
         event_hooks={"request": [start], "response": [bound]},
         follow_redirects=False,
+    )
+
+
+def openai_client(
+    connection: "Connection", *, most_bytes: int, total_s: float | None = None
+) -> "openai.OpenAI":
+    """The library's client over a bounded one, without its retries.
+
+    By default an answer ends within twice the silence that is awaited.
+    """
+    import openai
+
+    http = bounded_client(
+        silence_s=connection.timeout_s,
+        total_s=total_s or 2 * connection.timeout_s,
+        most_bytes=most_bytes,
+    )
+    return openai.OpenAI(
+        api_key=connection.api_key,
+        base_url=connection.base_url,
+        max_retries=0,
+        timeout=http.timeout,
+        http_client=http,
     )
 
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from rag_platform.llm.errors import ModelError, ModelRefused, ServiceRefused
-from rag_platform.llm.http_errors import QUOTA, asked_wait, may_pass, one_line, was_not_billed
+from rag_platform.llm.http_errors import (
+    QUOTA,
+    asked_wait,
+    may_pass,
+    shown,
+    tokens_of,
+    was_not_billed,
+)
 from rag_platform.storage.objects import display_url
 
 if TYPE_CHECKING:
@@ -22,7 +29,6 @@ Message = Mapping[str, str]
 
 # Some 16,000 tokens with the probability of each are 3 MB.
 _MOST_BYTES = 8 << 20
-_MOST_TOKENS = 1_000_000_000
 # What a chat format adds to a message, and a request, beyond its text; generous.
 _MESSAGE_TOKENS = 16
 
@@ -159,9 +165,7 @@ class ChatClient:
     def __init__(self, connection: Connection) -> None:
         self.endpoint = display_url(connection.base_url)
         self.total_s = 2 * connection.timeout_s
-        self._base_url = connection.base_url
-        self._key = connection.api_key
-        self._silence_s = connection.timeout_s
+        self._connection = connection
 
     def ask(self, model: str, request: ChatRequest) -> ChatAnswer:
         """The answer of a model. Raises `AttemptFailed`."""
@@ -179,7 +183,7 @@ class ChatClient:
 
     def dialect(self, model: str) -> Dialect:
         """What is known of the model so far."""
-        official = urlsplit(self._base_url).hostname == "api.openai.com"
+        official = urlsplit(self._connection.base_url).hostname == "api.openai.com"
         first = Dialect("max_completion_tokens" if official else "max_tokens")
         with _dialects_lock:
             return _dialects.get((self.endpoint, model), first)
@@ -208,20 +212,9 @@ class ChatClient:
 
     @cached_property
     def _client(self) -> "openai.OpenAI":
-        import openai
+        from rag_platform.llm.bounded_http import openai_client
 
-        from rag_platform.llm.bounded_http import bounded_client
-
-        http = bounded_client(
-            silence_s=self._silence_s, total_s=self.total_s, most_bytes=_MOST_BYTES
-        )
-        return openai.OpenAI(
-            api_key=self._key,
-            base_url=self._base_url,
-            max_retries=0,
-            timeout=http.timeout,
-            http_client=http,
-        )
+        return openai_client(self._connection, total_s=self.total_s, most_bytes=_MOST_BYTES)
 
     def _failure(
         self, error: "openai.APIError", model: str, dialect: Dialect, request: ChatRequest
@@ -266,7 +259,7 @@ class ChatClient:
         if isinstance(cause, AnswerTooSlow):
             outcome, text = "too_slow", f"did not end its answer within {self.total_s:g} s"
         elif isinstance(error, openai.APITimeoutError):
-            outcome, text = "timeout", f"gave no answer within {self._silence_s:g} s"
+            outcome, text = "timeout", f"gave no answer within {self._connection.timeout_s:g} s"
         else:
             said = self._shown(str(cause or error))
             outcome, text = "connection", f"cannot be reached ({said})"
@@ -289,12 +282,8 @@ class ChatClient:
         return True
 
     def _shown(self, text: str, request: ChatRequest | None = None) -> str:
-        """What a service says, without the key and without what it was sent."""
-        if self._key:
-            text = text.replace(self._key, "(key)")
-        shown = one_line(text, most=200)
-        sent = " ".join(" ".join(m.values()) for m in request.messages) if request else ""
-        return _without(shown, " ".join(sent.split()))
+        sent = [part for m in request.messages for part in m.values()] if request else []
+        return shown(text, key=self._connection.api_key, sent=sent)
 
 
 def read_answer(content: bytes) -> ChatAnswer:
@@ -350,14 +339,8 @@ def _first_choice(whole: Any) -> dict[str, Any] | None:
 def _usage(whole: Any) -> Usage | None:
     """The tokens billed, or None when the answer does not say, or says nonsense."""
     usage = whole.get("usage") if isinstance(whole, dict) else None
-    if not isinstance(usage, dict):
-        return None
-    read, written = (_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens"))
+    read, written = (tokens_of(usage, name) for name in ("prompt_tokens", "completion_tokens"))
     return None if read is None or written is None else Usage(read, written)
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
 
 
 def _with_system(messages: list[dict[str, str]], words: str) -> list[dict[str, str]]:
@@ -366,13 +349,3 @@ def _with_system(messages: list[dict[str, str]], words: str) -> list[dict[str, s
         first = {**messages[0], "content": f"{messages[0]['content']}\n\n{words}"}
         return [first, *messages[1:]]
     return [{"role": "system", "content": words}, *messages]
-
-
-def _without(text: str, sent: str, *, length: int = 24) -> str:
-    """The text with dots for every run of characters that also stands in what was sent."""
-    hidden = bytearray(len(text))
-    for start in range(len(text) - length + 1):
-        if text[start : start + length] in sent:
-            hidden[start : start + length] = b"\1" * length
-    kept = "".join("\0" if hide else char for char, hide in zip(text, hidden, strict=True))
-    return "...".join(part for part in kept.split("\0") if part) if any(hidden) else text

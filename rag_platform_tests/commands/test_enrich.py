@@ -17,9 +17,7 @@ LABELS = {
     "cards": "credit and debit cards, lost or stolen cards",
     "loans": "mortgages, loans and interest rates",
 }
-CARDS = (
-    "# Cards\n\nDr. Jane Smith said: the card is lost. Lost or stolen debit cards are blocked at once."
-)
+CARDS = "# Cards\n\nDr. Jane Smith said: the card is lost. Lost debit cards are blocked."
 LOANS = "# Loans\n\nA loan and a mortgage have interest rates. The mortgage lasts twenty years."
 
 

@@ -1,3 +1,4 @@
+import logging
 import math
 import multiprocessing
 import os
@@ -244,6 +245,24 @@ def test_a_server_with_models_of_one_length_is_not_asked_again(
         wrong.embed_query("a")
 
 
+def test_requests_under_way_all_learn_that_no_dimension_is_taken(
+    catalog: Catalog, server: OpenAIServer
+) -> None:
+    together = threading.Barrier(4, timeout=10)
+
+    def refuse(body: Body) -> Fault | None:
+        if "dimensions" not in body:
+            return None
+        together.wait()
+        return failing(400, message="dimensions: not known here")
+
+    server.refuse = refuse
+    texts = [f"{number}" + "x" * 299_000 for number in range(4)]
+    vectors = embedder(catalog, server.base_url, run_usd=3).embed_passages(texts)
+    np.testing.assert_allclose(vectors, expected(texts), atol=1e-6)
+    assert len(server.requests) == 8
+
+
 def test_the_fingerprint_names_what_changes_a_vector(catalog: Catalog) -> None:
     def fingerprint(url: str = "https://a.example/v1", **changed: Any) -> str:
         return embedder(catalog, url, **changed).fingerprint
@@ -377,6 +396,33 @@ def test_a_wrong_key_is_refused_without_showing_it(catalog: Catalog, server: Ope
     assert "sk-secret" not in str(caught.value)
 
 
+def test_no_key_and_no_text_gets_into_logs_errors_and_ledger(
+    catalog: Catalog, server: OpenAIServer, no_waits: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The words of a service may hold both; a log shows the whole chain of an error."""
+    text = "Mrs Miller of 12 Park Lane lost her card"
+    wicked = f"key {KEY} for {text}"
+    scripts = [
+        [failing(500, message=wicked)] * 3,
+        *([failing(status, message=wicked)] for status in (400, 401, 403, 404)),
+        *([Fault(kind)] * 3 for kind in ("reset", "malformed", "html", "no_data", "base64")),
+    ]
+    with caplog.at_level(logging.DEBUG):
+        for script in scripts:
+            message = refused(catalog, server, *script, texts=[text])
+            assert "Park Lane" not in message
+            server.faults.clear()
+            server.faults.extend(script)
+            try:
+                embedder(catalog, server.base_url).embed_passages([text])
+            except EmbeddingServiceError as error:
+                logging.getLogger("test").error("failed", exc_info=error)
+            server.faults.clear()
+    for said in (caplog.text, str(errors(catalog))):
+        assert KEY not in said
+        assert "Park Lane" not in said
+
+
 def test_no_key_at_all_is_said_before_anything_is_sent(
     catalog: Catalog, server: OpenAIServer
 ) -> None:
@@ -409,6 +455,38 @@ def test_unusable_answers_are_paid_for_once_and_refused(
     assert len(server.requests) == 1
     says_usage = kind not in ("malformed", "html", "no_data")
     assert booked(catalog) == [("settled", 9, 4 if says_usage else 9)]
+
+
+@pytest.mark.parametrize("kind", ["slow_stream", "huge"])
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_is_bounded_in_time_and_size(
+    catalog: Catalog, server: OpenAIServer, no_waits: None, kind: str, status: int
+) -> None:
+    begun = time.monotonic()
+    server.faults.extend([Fault(kind, status, seconds=30)] * 3)
+    with pytest.raises(EmbeddingServiceError, match="in time|more than an answer may have"):
+        embedder(catalog, server.base_url, timeout_s=0.3).embed_passages(["two words"])
+    assert time.monotonic() - begun < 8
+    # Whether they were billed is not known; what is too large once is too large again.
+    assert booked(catalog) == [("lost", 9, None)] * (3 if kind == "slow_stream" else 1)
+
+
+def test_a_redirect_is_not_followed(catalog: Catalog, server: OpenAIServer) -> None:
+    away = Fault("status", 307, headers={"Location": f"{server.base_url}/elsewhere"})
+    assert "answered 307" in refused(catalog, server, away, texts=["abc"])
+    assert [request.path for request in server.requests] == ["/v1/embeddings"]
+
+
+@pytest.mark.parametrize("tokens", [10**30, True, -1, "9", None, 2.0])
+def test_a_number_of_tokens_that_is_none_costs_the_worst_case(
+    catalog: Catalog, server: OpenAIServer, tokens: Any
+) -> None:
+    answer = server.endpoints["/v1/embeddings"]
+    server.endpoints["/v1/embeddings"] = lambda body, fault: (
+        answer(body, fault) | {"usage": {"prompt_tokens": tokens}}
+    )
+    embedder(catalog, server.base_url).embed_passages(["two words"])
+    assert booked(catalog) == [("settled", 9, 9)]
 
 
 @pytest.mark.parametrize("kind", ["no_usage", "odd_usage"])

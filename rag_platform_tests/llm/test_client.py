@@ -193,7 +193,9 @@ def test_the_wait_that_is_asked_for(server: OpenAIServer, form: str) -> None:
     assert error.wait_s == pytest.approx(90, abs=2)
 
 
-@pytest.mark.parametrize("odd", ["", "soon", "nan"])
+@pytest.mark.parametrize(
+    "odd", ["", "soon", "nan", "inf", "1e400", f"Wed, 21 Oct {'9' * 30} 07:28:00 GMT"]
+)
 def test_an_odd_wait_is_none(server: OpenAIServer, odd: str) -> None:
     assert failed(server, rate_limited(odd)).wait_s is None
 
