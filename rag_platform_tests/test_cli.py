@@ -645,6 +645,25 @@ def test_doctor_says_what_is_wrong_and_what_to_do(place: Place) -> None:
     assert "did you mean 'sources'?" in finding["detail"]
 
 
+def test_doctor_looks_at_models_where_some_are_asked(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.settings["enrichment"] = {"sources": ["notes"], "labels": ["a", "b"]}
+    place.save()
+    findings = {finding["part"]: finding["detail"] for finding in place.json("doctor")}
+    assert "extractive methods" in findings["models"]
+    assert "document_summary@v001" in findings["prompts"]
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    shown = place.run("doctor").stdout
+    assert "small gpt-4o-mini ($0.15 read, $0.60 written)" in shown
+    assert "sk-secret" not in shown
+    place.settings["llm"] = {"tiers": {"small": "of-our-own"}}
+    place.save()
+    findings = {finding["part"]: finding for finding in place.json("doctor", code=1)}
+    assert findings["models"]["state"] == "fail"
+    assert "llm.prices" in findings["models"]["detail"]
+
+
 def test_reset_removes_the_state_when_told_to(built: Place) -> None:
     result = built.run("reset", stdin="n\n", code=1)
     assert "nothing removed" in result.stderr

@@ -57,6 +57,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for index in settings.indexes:
         yield _attempt(f"embedder of {index}", _embedder, platform, index)
         yield _attempt(f"index {index}", _index, platform, index)
+    if settings.enrichment.sources or settings.rides:
+        yield _attempt("models", _models, platform)
+        yield _attempt("prompts", _prompts, platform)
     platform.close()
 
 
@@ -132,6 +135,29 @@ def _embedder(platform: Platform, name: str) -> Finding:
     if price and not os.environ.get("OPENAI_API_KEY"):
         return Finding(part, "fail", f"{model}: no key. Set OPENAI_API_KEY in the environment")
     return Finding(part, "ok", f"{model}, ${price:.2f} per million tokens; nothing was sent")
+
+
+def _models(platform: Platform) -> Finding:
+    """Who answers, and at what price; an unknown one is refused before anything is sent."""
+    rules = platform.settings.llm
+    base_url = str(rules.base_url)
+    if not platform.llm.connection(base_url).api_key:
+        detail = "no key in OPENAI_API_KEY: extractive methods stand in, no model is asked"
+        return Finding("models", "ok", detail)
+    prices = platform.llm.prices(base_url)
+    shown = []
+    for tier, model in rules.tiers.items():
+        read = prices.microusd(model, input_tokens=1_000_000)
+        written = prices.microusd(model, input_tokens=0, output_tokens=1_000_000)
+        shown.append(f"{tier} {model} (${read / 1e6:,.2f} read, ${written / 1e6:,.2f} written)")
+    per_million = f"{', '.join(shown)} per million tokens; nothing was sent"
+    return Finding("models", "ok", f"{display_url(base_url)}: {per_million}")
+
+
+def _prompts(platform: Platform) -> Finding:
+    library = platform.llm.prompts
+    labels = [library.get(name).label for name in library.names()]
+    return Finding("prompts", "ok", ", ".join(labels))
 
 
 def _index(platform: Platform, name: str) -> Finding:
