@@ -31,7 +31,9 @@ def run(env: dict[str, str], *args: str, code: int = 0) -> Result:
 
 
 def day_rows(result: Result) -> dict[str, list[str]]:
-    lines = [line.split() for line in result.stdout.splitlines()]
+    """The table of what each day brought; that of its enrichment comes behind it."""
+    days = result.stdout.partition("What extractive methods made")[0]
+    lines = [line.split() for line in days.splitlines()]
     return {words[0]: words[1:] for words in lines if words and words[0].startswith("2026-")}
 
 
@@ -42,6 +44,12 @@ def test_the_demo_goes_on_where_it_stopped_and_pays_nothing_twice(
     first = run(env, "demo", "--days", "1")
     assert list(day_rows(first)) == ["2026-06-30"]
     assert day_rows(first)["2026-06-30"][:1] == ["188"]
+    assert "181 " in first.stdout.partition("What extractive methods made")[2]
+    assert "Approved by `demo`: published" in first.stdout
+    assert "Rides of 2026-06-30 (simulated): 2,000" in first.stdout
+    report = tmp_path / "home" / "storage" / "rides" / "reports" / "2026-06-30.html"
+    assert str(report) in first.stdout
+    assert report.is_file()
     assert "Question:" in first.stdout
     assert "rag-platform reset" in first.stdout
     second = run(env, "demo", "--days", "2")
@@ -50,6 +58,7 @@ def test_the_demo_goes_on_where_it_stopped_and_pays_nothing_twice(
     assert day_rows(second)["2026-07-01"][:4] == ["191", "3", "4", "184"]
     third = run(env, "demo", "--days", "2")
     assert "Every day is recorded already" in third.stdout
+    assert "Approved by" not in third.stdout
     assert "0 embedded" in third.stdout
     assert day_rows(third)["2026-07-01"][:2] == ["191", "191"]
     source = tmp_path / "home" / "demo" / "source"

@@ -103,6 +103,8 @@ class _Text:
             run = words.replace(" ", "")
             return any(run[at : at + 2] in self._unspaced for at in range(max(1, len(run) - 1)))
         telling = [word for word in words.split() if len(word) > 2 and word not in STOP_WORDS]
+        if not telling:  # such as AI, or the UK
+            return self.holds(topic)
         return any(f" {word[:_BEGINNING]}" in self._words for word in telling)
 
 

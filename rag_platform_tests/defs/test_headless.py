@@ -46,6 +46,8 @@ def test_new_documents_are_indexed_without_a_webserver(
             "failed_runs",
             "manuals_new_objects",
             "manuals_schedule",
+            "notifications",
+            "prompts_daily",
             "reconcile_weekly",
             "stages_follow_their_inputs",
         ],

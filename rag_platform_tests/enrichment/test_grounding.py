@@ -133,6 +133,12 @@ _LINES = st.lists(
 )
 
 
+def test_a_topic_of_short_words_stands_in_the_text_as_it_is() -> None:
+    said = Entities(people=[], organizations=[], dates=[], topics=["AI", "UK", "a'0 a'0"])
+    found = grounded(said, "AI in the office.\nA'0\nA'0")
+    assert found.kept.topics == ["AI", "a'0 a'0"]
+
+
 @settings(max_examples=60, deadline=None)
 @given(_LINES)
 def test_what_the_extractive_method_finds_is_grounded(lines: list[str]) -> None:
