@@ -236,7 +236,7 @@ class Platform:
             return _wordllama()
         from rag_platform.encoders.openai import OpenAIEmbedder
 
-        base_url = str(index.embedder.base_url or self.settings.llm.base_url)
+        base_url = str(index.embedder.base_url or self.llm.base_url)
         return OpenAIEmbedder(
             index.embedder.model,
             index.embedder.dimensions,

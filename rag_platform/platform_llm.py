@@ -1,7 +1,7 @@
 """The parts of a platform that ask models: prompts, prices, budget, gateway. Opened when used."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,11 @@ class LlmParts:
     catalog: "Catalog"
     run_id: str
     openai: "OpenAIConnection | None" = None
+
+    @property
+    def base_url(self) -> str:
+        """The address of the service."""
+        return self.openai.base_url if self.openai else str(self.settings.base_url)
 
     @cached_property
     def budget(self) -> "Budget":
@@ -73,13 +78,12 @@ class LlmParts:
         from rag_platform.llm.gateway import Gateway
         from rag_platform.rides.summaries import EXTRACTIVE as of_rides
 
-        base_url = str(self.settings.base_url)
         return Gateway(
-            connection=self.connection(base_url),
+            connection=self.connection(self.base_url),
             settings=self.settings,
             prompts=self.prompts,
             admission=self.admission,
-            prices=self.prices(base_url),
+            prices=self.prices(self.base_url),
             cache=self._answers,
             run_id=self.run_id,
             purpose=purpose,
@@ -90,11 +94,10 @@ class LlmParts:
         """Answers for a backfill, for half the price, into the gateway's cache."""
         from rag_platform.llm.batch import Batches
 
-        base_url = str(self.settings.base_url)
         return Batches(
             gateway=self.gateway(purpose),
-            connection=self.connection(base_url),
-            prices=self.prices(base_url),
+            connection=self.connection(self.base_url),
+            prices=self.prices(self.base_url),
             cache=self._answers,
             catalog=self.catalog,
             budget=self.budget,
@@ -103,11 +106,24 @@ class LlmParts:
         )
 
     def connection(self, base_url: str) -> "OpenAIConnection":
-        """To a service; without a key where none was given."""
-        from rag_platform.encoders.openai import OpenAIConnection
+        """To a service; without a key where none was given. Raises `ServiceRefused` for an odd one.
 
-        key = self.openai.api_key if self.openai else os.environ.get("OPENAI_API_KEY", "")
-        return OpenAIConnection(base_url, key, float(self.settings.timeout_s))
+        What files and secrets have around a key, such as a line end, is no part of it.
+        """
+        from rag_platform.encoders.openai import OpenAIConnection
+        from rag_platform.llm.errors import ServiceRefused
+
+        seconds = float(self.settings.timeout_s)
+        given = self.openai or OpenAIConnection(
+            base_url, os.environ.get("OPENAI_API_KEY", ""), seconds
+        )
+        key = given.api_key.strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ServiceRefused(
+                "OPENAI_API_KEY holds what no key has, such as a line end or a typographic quote. "
+                "Set it again."
+            )
+        return replace(given, base_url=base_url, api_key=key)
 
     def prices(self, base_url: str) -> "Prices":
         """What models at an address cost."""

@@ -16,7 +16,15 @@ from rag_platform.encoders.validation import InvalidEmbedding, validate
 from rag_platform.errors import PlatformError
 from rag_platform.llm.admission import Admission
 from rag_platform.llm.budget import Attempt
-from rag_platform.llm.http_errors import QUOTA, asked_wait, may_pass, one_line, was_not_billed
+from rag_platform.llm.http_errors import (
+    QUOTA,
+    asked_wait,
+    may_pass,
+    shown,
+    tokens_of,
+    was_not_billed,
+    was_too_slow,
+)
 from rag_platform.llm.prices import OPENAI_URL, Prices
 from rag_platform.retries import attempts
 from rag_platform.storage.objects import display_url
@@ -45,7 +53,10 @@ _LONGEST_ADMISSION_S = 600.0
 _ATTEMPTS = 3
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 120.0
-_CONNECT_TIMEOUT_S = 10.0
+
+# A number of a vector is written with so many bytes at most, the rest of an answer takes so many.
+_NUMBER_BYTES = 32
+_OTHER_BYTES = 1 << 20
 
 _ADVICE = {
     400: "Check the model, its dimensions, and the length of the texts",
@@ -59,12 +70,20 @@ _ADVICE = {
 class EmbeddingServiceError(PlatformError):
     """The embedding service refused, could not be reached, or answered what cannot be used.
 
-    `transient` where another try may succeed: not for a refused key or an unusable answer.
+    `transient` where another try may succeed, after `wait_s` seconds if the service asks for that:
+    not for a refused key or an unusable answer.
     """
 
-    def __init__(self, message: str, *, transient: bool = False) -> None:
+    def __init__(
+        self, message: str, *, transient: bool = False, wait_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.transient = transient
+        self.wait_s = wait_s
+
+
+class _TakesNoDimension(EmbeddingServiceError):
+    """The server's models have one length, and it refuses to be asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +153,7 @@ class OpenAIEmbedder(Embedder):
     def _embed(self, texts: list[str]) -> Vectors:
         call_id = uuid.uuid4().hex
         retries = attempts(
-            lambda error: error.again_in if isinstance(error, EmbeddingServiceError) else False,
+            _again_in,
             most=_ATTEMPTS,
             first_wait_s=_FIRST_WAIT_S,
             longest_wait_s=_LONGEST_WAIT_S,
@@ -181,7 +200,7 @@ class OpenAIEmbedder(Embedder):
             # all of a chain.
             raise self._explained(error, texts, asks_dimension) from None
         content = _json(answer.content)
-        billed = tokens_of(content.get("usage"), "prompt_tokens") if _is_object(content) else None
+        billed = _tokens(content)
         tokens = bound if billed is None else billed
         self._admission.budget.settle(
             reservation,
@@ -208,21 +227,15 @@ class OpenAIEmbedder(Embedder):
 
     @cached_property
     def _client(self) -> "openai.OpenAI":
-        import httpx2
-        import openai
+        from rag_platform.llm.bounded_http import openai_client
 
         if not self._connection.api_key:
             raise EmbeddingServiceError(
                 f"{self._where}: there is no key. Set OPENAI_API_KEY; a server of your own that "
                 "needs none takes any value."
             )
-        silence = self._connection.timeout_s
-        return openai.OpenAI(
-            api_key=self._connection.api_key,
-            base_url=self._connection.base_url,
-            max_retries=0,
-            timeout=httpx2.Timeout(silence, connect=min(silence, _CONNECT_TIMEOUT_S)),
-        )
+        most = _REQUEST_TEXTS * self.dimension * _NUMBER_BYTES + _OTHER_BYTES
+        return openai_client(self._connection, most_bytes=most)
 
     def _vectors(self, content: Any, expected: int) -> Vectors:
         """The vectors of an answer in the order of the texts, validated and of unit length."""
@@ -234,26 +247,40 @@ class OpenAIEmbedder(Embedder):
         unit: Vectors = (exact / np.linalg.norm(exact, axis=1, keepdims=True)).astype(np.float32)
         return unit
 
-    def _explained(self, error: "openai.APIError") -> EmbeddingServiceError:
+    def _explained(
+        self, error: "openai.APIError", texts: list[str], asks_dimension: bool
+    ) -> EmbeddingServiceError:
         """What went wrong and what to do, in one line and without the key."""
         import openai
 
+        key, wait = self._connection.api_key, None
         advice = "Check `llm.base_url`, and that the service runs"
         if isinstance(error, openai.APIStatusError):
-            what = f"answered {error.status_code} ({one_line(error.message)})"
+            wait = asked_wait(error)
+            said = shown(error.message, key=key, sent=texts)
+            if asks_dimension and self._may_have_one_length(error, said):
+                return _TakesNoDimension(f"{self._where}: takes no `dimensions` ({said}).")
+            what = f"answered {error.status_code} ({said})"
             advice = _ADVICE.get(error.status_code, "Run again when the service is well")
             if QUOTA in (error.code, error.type):
                 advice = "The account's quota is used up: add credit, or use another key"
-            elif (wait := asked_wait(error)) and wait > _LONGEST_WAIT_S:
+            elif wait and wait > _LONGEST_WAIT_S:
                 advice = f"The service asks to wait {wait:.0f} s: run again after that"
-        elif isinstance(error, openai.APITimeoutError):
+        elif isinstance(error, openai.APITimeoutError) and not was_too_slow(error):
             what = f"no answer within {self._connection.timeout_s:g} s"
         else:
-            what = f"cannot be reached ({one_line(str(error.__cause__ or error))})"
-        text = f"{self._where}: {what}. {advice}."
+            what = f"cannot be reached ({shown(str(error.__cause__ or error), key=key)})"
+        is_soon = wait is None or wait <= _LONGEST_WAIT_S
         return EmbeddingServiceError(
-            text.replace(self._connection.api_key, "(key)"),
-            transient=_again_in(error) is not False,
+            f"{self._where}: {what}. {advice}.", transient=may_pass(error) and is_soon, wait_s=wait
+        )
+
+    def _may_have_one_length(self, error: "openai.APIStatusError", said: str) -> bool:
+        """Servers with models of one length refuse to be asked for it; the answer is checked."""
+        return (
+            self.name not in _KNOWN_DIMENSIONS
+            and error.status_code == 400
+            and "dimension" in said.lower()
         )
 
 
@@ -300,14 +327,9 @@ def _requests(texts: Sequence[str], *, most_bytes: int) -> Iterator[list[str]]:
 
 def _again_in(error: Exception) -> bool | float:
     """Whether to try again, or the seconds to wait before, as the service asks."""
-    import openai
-
-    if not may_pass(error):
+    if not isinstance(error, EmbeddingServiceError) or not error.transient:
         return False
-    asked = asked_wait(error) if isinstance(error, openai.APIStatusError) else None
-    if asked is None:
-        return True
-    return asked if asked <= _LONGEST_WAIT_S else False
+    return True if error.wait_s is None else error.wait_s
 
 
 def _json(content: bytes) -> Any:
@@ -320,9 +342,7 @@ def _json(content: bytes) -> Any:
 
 def _tokens(content: Any) -> int | None:
     """The tokens billed, or None when the answer does not say."""
-    usage = content.get("usage") if isinstance(content, dict) else None
-    tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-    return tokens if isinstance(tokens, int) and tokens >= 0 else None
+    return tokens_of(content.get("usage"), "prompt_tokens") if isinstance(content, dict) else None
 
 
 def _in_order(content: Any) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -24,11 +24,12 @@ from rag_platform.llm.client import (
     AttemptFailed,
     ChatAnswer,
     ChatClient,
-    Connection,
+    Complaint,
     Usage,
     read_answer,
 )
 from rag_platform.llm.completion import Ask
+from rag_platform.llm.connection import Connection
 from rag_platform.llm.errors import ModelUnavailable
 from rag_platform.llm.gateway import Call, Gateway
 from rag_platform.llm.prices import Prices
@@ -104,9 +105,10 @@ class Batches:
         self._cache = cache
         self._catalog = catalog
         self._purpose = purpose
+        self._client = ChatClient(connection)
         self._sender = BatchSender(
             api=self._api,
-            client=ChatClient(connection),
+            client=self._client,
             rows=self._rows,
             budget=budget,
             prices=prices,
@@ -226,12 +228,21 @@ class Batches:
     def _ingest(
         self, batch: Batch, remote: RemoteBatch, calls: Mapping[bytes, Call[Any]]
     ) -> set[bytes]:
-        """Book and keep the answers of a batch; returns the keys of its questions."""
+        """Book and keep the answers of a batch; returns the keys of its questions.
+
+        Without those that are to be asked in another dialect, in a batch again.
+        """
         waiting = {item.custom_id: item for item in self._rows.open_items(batch.id)}
         keys, kept = {item.key for item in waiting.values()}, 0
+        dialect = self._client.dialect(batch.model)
         for line in self._lines(remote):
             if item := waiting.pop(str(line.get("custom_id")), None):
-                kept += self._take(batch, item, line, calls.get(item.key))
+                call = calls.get(item.key)
+                kept += self._take(batch, item, line, call)
+                complaint = _complaint(line)
+                if call and complaint:
+                    again = self._client.learns(batch.model, dialect, complaint, call.request)
+                    keys -= {item.key} if again else set()
         for item in waiting.values():
             # One that a completed batch does not speak of may have been billed.
             self._release(item, remote.status, is_billed=remote.status in ("completed", "gone"))
@@ -307,6 +318,23 @@ class Batches:
         if self._rows.is_reserved(item):
             close = self._budget.lost if is_billed else self._budget.fail
             close(item.reservation, error=f"batch {why}")
+
+
+def _complaint(line: Mapping[str, Any]) -> Complaint | None:
+    """What the service says against a question; None where it took it."""
+    response = line.get("response")
+    status = response.get("status_code") if isinstance(response, dict) else None
+    body = response.get("body") if isinstance(response, dict) else None
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(status, int) or not isinstance(error, dict):
+        return None
+    code, param, message = (error.get(name) for name in ("code", "param", "message"))
+    return Complaint(
+        status,
+        code if isinstance(code, str) else None,
+        param if isinstance(param, str) else None,
+        str(message),
+    )
 
 
 def _reason(line: Mapping[str, Any]) -> str:

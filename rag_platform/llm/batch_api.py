@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from rag_platform.llm.client import Connection
+from rag_platform.llm.connection import Connection
 from rag_platform.llm.errors import ModelUnavailable, ServiceRefused
 from rag_platform.llm.http_errors import may_pass, one_line
 from rag_platform.retries import attempts

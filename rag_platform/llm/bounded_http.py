@@ -12,7 +12,7 @@ import httpx2
 if TYPE_CHECKING:
     import openai
 
-    from rag_platform.llm.client import Connection
+    from rag_platform.llm.connection import Connection
 
 _CONNECT_TIMEOUT_S = 10.0
 

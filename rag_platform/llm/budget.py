@@ -33,9 +33,10 @@ COUNTED = sa.case(
 
 _IS_OPEN = ledger.c.status == "reserved"
 
-# Sums are kept for so many days and runs, and read on by at most so many rows.
+# Sums are kept for so many days and runs, and read on by at most so many rows, in parts.
 _SCOPES_KEPT = 64
-_READ_ON = 500
+_READ_ON = 20_000
+_PART = 1_000
 
 
 class BudgetExceeded(PlatformError):
@@ -294,16 +295,16 @@ class Budget:
 class _Spending:
     """Micro-dollars of the rows of one day or run: `closed` for good, and still `open`.
 
-    A closed row never changes and no row goes, so only new rows and those that were open are read
-    again: a day may have a million rows. What is not committed enters `open` alone, which is
-    summed anew in each transaction.
+    A closed row never changes and no row goes, so only new rows and those that were open are
+    looked at again: a day may have a million rows, and a batch a thousand open ones. What is not
+    committed enters `open` alone, which is summed anew in each transaction.
     """
 
     def __init__(self, column: sa.Column[str], value: str) -> None:
         self._column = column
         self._value = value
         self._seen = 0
-        self._open_ids: list[int] = []
+        self._open: dict[int, int] = {}  # micro-dollars by id
         self.turn = 0  # the transaction in which this was read last
         self.closed = 0
         self.open = 0
@@ -311,28 +312,32 @@ class _Spending:
     def read_on(self, connection: sa.Connection) -> None:
         """Take in what was committed since the last time."""
         newest = connection.scalar(sa.select(sa.func.max(ledger.c.id))) or 0
-        if newest - self._seen + len(self._open_ids) <= _READ_ON:
-            # By their ids, so that no database is tempted to look through a whole day.
-            self._read([*self._open_ids, *range(self._seen + 1, newest + 1)], connection)
+        if newest - self._seen + len(self._open) <= _READ_ON:
+            ids = [*self._open, *range(self._seen + 1, newest + 1)]
+            for start in range(0, len(ids), _PART):
+                self._read(ids[start : start + _PART], connection)
         else:
             self._read_all(connection)
         self._seen = newest
+        self.open = sum(self._open.values())
 
     def _read(self, ids: list[int], connection: sa.Connection) -> None:
         columns = (ledger.c.id, COUNTED.label("counted"), _IS_OPEN.label("is_open"), self._column)
-        found = connection.execute(sa.select(*columns).where(ledger.c.id.in_(ids))).all()
-        rows = [row for row in found if row[-1] == self._value]
-        self.closed += sum(row.counted for row in rows if not row.is_open)
-        self.open = sum(row.counted for row in rows if row.is_open)
-        self._open_ids = [row.id for row in rows if row.is_open]
+        is_news = sa.or_(~_IS_OPEN, ledger.c.id > self._seen)
+        # By their ids, so that no database is tempted to look through a whole day.
+        for row in connection.execute(sa.select(*columns).where(ledger.c.id.in_(ids), is_news)):
+            self._open.pop(row.id, None)
+            if row[-1] == self._value and row.is_open:
+                self._open[row.id] = row.counted
+            elif row[-1] == self._value:
+                self.closed += row.counted
 
     def _read_all(self, connection: sa.Connection) -> None:
         scope = self._column == self._value
         total = sa.func.coalesce(sa.func.sum(COUNTED), 0)
         self.closed = int(connection.scalar(sa.select(total).where(scope, ~_IS_OPEN)) or 0)
-        self.open = int(connection.scalar(sa.select(total).where(scope, _IS_OPEN)) or 0)
-        ids = sa.select(ledger.c.id).where(scope, _IS_OPEN).limit(_READ_ON + 1)
-        self._open_ids = list(connection.scalars(ids))
+        rows = connection.execute(sa.select(ledger.c.id, COUNTED).where(scope, _IS_OPEN))
+        self._open = {row[0]: row[1] for row in rows}
 
 
 def _open(connection: sa.Connection, reservation: int) -> sa.Row[Any, Any, Any]:

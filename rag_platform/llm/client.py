@@ -6,9 +6,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+from rag_platform.llm.connection import Connection
 from rag_platform.llm.errors import ModelError, ModelRefused, ServiceRefused
 from rag_platform.llm.http_errors import (
     QUOTA,
@@ -17,6 +18,7 @@ from rag_platform.llm.http_errors import (
     shown,
     tokens_of,
     was_not_billed,
+    was_too_slow,
 )
 from rag_platform.storage.objects import display_url
 
@@ -32,6 +34,9 @@ _MOST_BYTES = 8 << 20
 # What a chat format adds to a message, and a request, beyond its text; generous.
 _MESSAGE_TOKENS = 16
 
+# So much of an error is searched for the name of a parameter.
+_MOST_NAMED = 1_000
+
 _IN_WORDS = "Answer with one JSON object and nothing else. It must fit this JSON schema:\n{schema}"
 _ADVICE = {
     400: "Check the model and how long the text is",
@@ -40,17 +45,6 @@ _ADVICE = {
     404: "Check `llm.tiers` and `llm.base_url`",
 }
 _TO_EVERYBODY = frozenset({401, 403, 404, 405})
-
-
-class Connection(Protocol):
-    """Where the service is and the key for it. `timeout_s` is the longest silence awaited."""
-
-    @property
-    def base_url(self) -> str: ...
-    @property
-    def api_key(self) -> str: ...
-    @property
-    def timeout_s(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +128,14 @@ class Dialect:
 
     def without(self, named: str) -> "Dialect | None":
         """The dialect after an error that names a parameter; None if none that can be left out."""
+        named = named.lower()
+        # First: some do not give them together with a form of the answer, and name both.
+        if "logprobs" in named and self.logprobs:
+            return replace(self, logprobs=False)
         if "response_format" in named or "json_schema" in named:
             if self.form == "text":
                 return None
             return replace(self, form="json_object" if self.form == "json_schema" else "text")
-        if "logprobs" in named and self.logprobs:
-            return replace(self, logprobs=False)
         if "temperature" in named and self.temperature:
             return replace(self, temperature=False)
         if ("max_tokens" in named or "max_completion_tokens" in named) and not self.tokens_swapped:
@@ -148,6 +144,16 @@ class Dialect:
             )
             return replace(self, tokens=other, tokens_swapped=True)
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What a service says against a request: a status and what its `error` holds."""
+
+    status: int
+    code: str | None
+    param: str | None
+    message: str
 
 
 # What was learned of the models at a service, for all of the process.
@@ -229,7 +235,8 @@ class ChatClient:
             outcome = "rate_limited" if status == 429 else f"http_{status}"
             text = f"answered {status} ({said})"
             return AttemptFailed(outcome, text, billed="no", then="retry", wait_s=asked_wait(error))
-        if status in (400, 422) and self._learns(model, dialect, error):
+        complaint = Complaint(status, error.code, error.param, error.message)
+        if self.learns(model, dialect, complaint, request):
             text = f"does not take a parameter ({said})"
             return AttemptFailed("parameter", text, billed="no", then="dialect")
         outcome, kind = f"http_{status}", ModelError
@@ -249,14 +256,14 @@ class ChatClient:
         """No status came, or not all of what follows it."""
         import openai
 
-        from rag_platform.llm.bounded_http import AnswerCompressed, AnswerTooLarge, AnswerTooSlow
+        from rag_platform.llm.bounded_http import AnswerCompressed, AnswerTooLarge
 
         cause = error.__cause__
         if isinstance(cause, AnswerTooLarge | AnswerCompressed):
             name = "too_large" if isinstance(cause, AnswerTooLarge) else "compressed"
             text = f"{cause}. Check `llm.base_url`, and what stands between"
             return AttemptFailed(name, text, billed="unknown", then="stop", error=ServiceRefused)
-        if isinstance(cause, AnswerTooSlow):
+        if was_too_slow(error):
             outcome, text = "too_slow", f"did not end its answer within {self.total_s:g} s"
         elif isinstance(error, openai.APITimeoutError):
             outcome, text = "timeout", f"gave no answer within {self._connection.timeout_s:g} s"
@@ -267,11 +274,19 @@ class ChatClient:
             return AttemptFailed("unreachable", text, billed="no", then="retry")
         return AttemptFailed(outcome, text, billed="unknown", then="retry")
 
-    def _learns(self, model: str, dialect: Dialect, error: "openai.APIStatusError") -> bool:
-        """Whether the error names a parameter that can be left out, or called otherwise."""
-        if error.code == "context_length_exceeded":
+    def learns(
+        self, model: str, dialect: Dialect, complaint: Complaint, request: ChatRequest
+    ) -> bool:
+        """Whether an error names a parameter that can be left out, or called otherwise.
+
+        `dialect` is what the request was made in. What is learned holds from then on.
+        """
+        # OpenAI answers 403 where a model gives no probabilities.
+        if complaint.status not in (400, 403, 422) or complaint.code == "context_length_exceeded":
             return False
-        adapted = dialect.without(error.param or error.message)
+        # A document that the service repeats may name parameters too.
+        named = complaint.param or self._shown(complaint.message, request, most=_MOST_NAMED)
+        adapted = dialect.without(named)
         if adapted is None:
             return False
         with _dialects_lock:
@@ -281,9 +296,9 @@ class ChatClient:
                 logger.info("%s at %s: goes on as %s", model, self.endpoint, adapted)
         return True
 
-    def _shown(self, text: str, request: ChatRequest | None = None) -> str:
+    def _shown(self, text: str, request: ChatRequest | None = None, *, most: int = 200) -> str:
         sent = [part for m in request.messages for part in m.values()] if request else []
-        return shown(text, key=self._connection.api_key, sent=sent)
+        return shown(text, key=self._connection.api_key, sent=sent, most=most)
 
 
 def read_answer(content: bytes) -> ChatAnswer:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from rag_platform.llm.structured import object_start
+
 Method = Literal["token_probability", "agreement", "extractive", "none"]
 
 # What rounding makes of a probability of one.
@@ -52,7 +54,7 @@ def value_span(text: str, field: str) -> tuple[int, int] | None:
     A string is taken without its first quote. None where there is no such field.
     """
     decoder = json.JSONDecoder()
-    position = _after_space(text, max(text.find("{"), 0)) + 1
+    position = object_start(text) + 1
     found = None
     try:
         while text[_after_space(text, position)] != "}":

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from rag_platform.errors import PlatformError
 from rag_platform.llm.admission import Admission
 from rag_platform.llm.cache import AnswerCache, cache_key
-from rag_platform.llm.client import AttemptFailed, ChatAnswer, ChatClient, ChatRequest, Connection
+from rag_platform.llm.client import AttemptFailed, ChatAnswer, ChatClient, ChatRequest
 from rag_platform.llm.completion import (
     EXTRACTIVE,
     Ask,
@@ -24,6 +24,7 @@ from rag_platform.llm.completion import (
     M,
 )
 from rag_platform.llm.confidence import NO_CONFIDENCE, Confidence, agreement, token_probability
+from rag_platform.llm.connection import Connection
 from rag_platform.llm.errors import InvalidAnswer, ServiceRefused
 from rag_platform.llm.ordered import ordered_map
 from rag_platform.llm.prices import Prices

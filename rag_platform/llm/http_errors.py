@@ -58,20 +58,27 @@ def was_not_billed(error: "openai.APIError") -> bool:
     return isinstance(error, openai.APIStatusError) or isinstance(error.__cause__, never_sent)
 
 
+def was_too_slow(error: "openai.APIError") -> bool:
+    """Answered, but the end of the answer did not come in its time."""
+    from rag_platform.llm.bounded_http import AnswerTooSlow
+
+    return isinstance(error.__cause__, AnswerTooSlow)
+
+
 def tokens_of(usage: Any, name: str) -> int | None:
     """A number of tokens in the `usage` of an answer; None where it says none, or nonsense."""
     value = usage.get(name) if isinstance(usage, dict) else None
     return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
 
 
-def shown(text: str, *, key: str, sent: Iterable[str] = ()) -> str:
-    """What a service says, in one line of 200 characters, without the key and what it was sent."""
+def shown(text: str, *, key: str, sent: Iterable[str] = (), most: int = 200) -> str:
+    """What a service says, in one line, cut, without the key and without what it was sent."""
     if key:
         text = text.replace(key, "(key)")
-    return _without(" ".join(text.split()), " ".join(" ".join(sent).split()))
+    return _without(" ".join(text.split()), " ".join(" ".join(sent).split()), most=most)
 
 
-def _without(text: str, sent: str, *, length: int = 24, most: int = 200) -> str:
+def _without(text: str, sent: str, *, most: int, length: int = 24) -> str:
     """The text, cut, with dots for every run of characters that also stands in what was sent."""
     text = text[: most + length]  # a run that begins before the cut is still seen as one
     hidden = bytearray(len(text))

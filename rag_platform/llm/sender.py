@@ -28,7 +28,10 @@ _LEASE_MARGIN_S = 60.0
 
 @dataclass
 class Tally:
-    """What one call has come to so far: its attempts, what they used, and the waiting left."""
+    """What one call has come to so far: its attempts, what they used, and the time left.
+
+    `waiting_left_s` is for waits and for attempts that fail.
+    """
 
     prompt: str
     call_id: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -59,10 +62,10 @@ class Sender:
     """Asks the models of a chain, each up to 4 times, until one answers.
 
     The waits between the attempts double from 2 s, with jitter; a service's Retry-After makes
-    them longer, and holds for all processes. They and the pauses that others were told make
-    120 s at most in one call: what would take longer is not waited for. What stands in the queue
-    of the rate limit is not counted. A model that keeps failing is left alone for a while, by
-    every process.
+    them longer, and holds for all processes. After 120 s of them, of pauses that others were told
+    and of attempts that failed, nothing is waited for or tried again in a call; each model that is
+    left still has one attempt. What stands in the queue of the rate limit is not counted. A model
+    that keeps failing is left alone for a while, by every process.
     """
 
     def __init__(
@@ -190,9 +193,11 @@ class Sender:
         reservation = self._admission.admit(attempt, timeout_s=_MOST_QUEUEING_S)
         tally.attempts += 1
         unknown = Usage(bound, request.max_tokens)
+        begun = time.monotonic()
         try:
             answer = self._client.ask(model, request)
         except AttemptFailed as failed:
+            tally.waiting_left_s -= time.monotonic() - begun
             self._book(reservation, attempt, failed, unknown, tally)
             raise
         self._settle(reservation, model, answer.usage or unknown, tally)

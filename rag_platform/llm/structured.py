@@ -24,7 +24,10 @@ _IGNORED = frozenset(
         *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
     }
 )
-_FENCE = re.compile(r"\A```[a-zA-Z]*\s*\n(.*?)\n?\s*```\Z", re.DOTALL)
+_THOUGHTS = re.compile(r"\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
+_BRACKET = re.compile(r"[{}\[\]]")
+# What fits a column of 64 bits; infinity does not.
+_MOST = 2**63
 _CONTROL = dict.fromkeys(set(range(32)) - {9, 10, 13})
 
 
@@ -95,32 +98,64 @@ def _strict_object(schema: Mapping[str, Any], where: str) -> dict[str, Any]:
 def parse(text: str, model: type[M]) -> M:
     """The answer as the model. Raises `Unfit`.
 
-    An answer in a code fence is taken out of it. Control characters, which no database and no
-    page has a use for, are taken out of strings.
+    Of an answer that says more than one JSON object (a code fence, thoughts, a friendly word) the
+    object is taken, where no bracket around it leaves any doubt which that is. Control characters,
+    which no database and no page has a use for, are taken out of strings.
     """
     if len(text) > _MOST_CHARS:
         raise _not_json("it is too long")
-    text = text.strip()
-    if fenced := _FENCE.match(text):
-        text = fenced[1]
     try:
-        value = _clean(json.loads(text, parse_constant=_refuse_constant), _MOST_DEPTH)
+        value = _clean(_only_object(text), _MOST_DEPTH)
     except json.JSONDecodeError as error:
         raise _not_json(f"{error.msg} at character {error.pos}") from None
     except (ValueError, RecursionError):
-        raise _not_json("it is nested too deeply, or has a number that JSON has not") from None
+        raise _not_json(
+            "it is nested too deeply, has a key twice, or a number that JSON or 64 bits have not"
+        ) from None
     try:
         return model.model_validate(value, strict=False)
     except ValidationError as error:
         raise _unfit(error, model) from None
 
 
-def _not_json(problem: str) -> Unfit:
-    return Unfit([f"The answer is not JSON: {problem}"], ["not JSON"])
+def object_start(text: str) -> int:
+    """Where the object of an answer begins, or -1; the thoughts of a model that shows them pass."""
+    return text.find("{", _end_of_thoughts(text))
+
+
+def _end_of_thoughts(text: str) -> int:
+    found = _THOUGHTS.match(text)
+    return found.end() if found else 0
+
+
+def _only_object(text: str) -> Any:
+    """The object in an answer. Raises `ValueError`."""
+    start = object_start(text)
+    if start < 0:
+        raise json.JSONDecodeError("No object", text, len(text))
+    value, end = _DECODER.raw_decode(text, start)
+    bracket = _BRACKET.search(text, _end_of_thoughts(text), start) or _BRACKET.search(text, end)
+    if bracket:
+        raise json.JSONDecodeError("More than one object", text, bracket.start())
+    return value
+
+
+def _without_doubt(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key twice")
+    return value
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_doubt, parse_constant=_refuse_constant)
+
+
+def _not_json(problem: str) -> Unfit:
+    return Unfit([f"The answer is not JSON: {problem}"], ["not JSON"])
 
 
 def _clean(value: Any, depth: int) -> Any:
@@ -133,6 +168,8 @@ def _clean(value: Any, depth: int) -> Any:
         return [_clean(item, depth - 1) for item in value]
     if isinstance(value, dict):
         return {_clean(key, 0): _clean(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, int | float) and not -_MOST <= value < _MOST:
+        raise ValueError("too large a number")
     return value
 
 

@@ -1,6 +1,5 @@
 import logging
 import math
-import multiprocessing
 import os
 import signal
 import threading
@@ -25,6 +24,7 @@ from rag_platform.llm.prices import Prices, UnknownPrice
 from rag_platform.settings_llm import PriceSettings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import ledger
+from rag_platform_tests.llm.forks import FORKS
 from rag_platform_tests.servers.openai_api import (
     KEY,
     OK,
@@ -464,7 +464,7 @@ def test_an_answer_is_bounded_in_time_and_size(
 ) -> None:
     begun = time.monotonic()
     server.faults.extend([Fault(kind, status, seconds=30)] * 3)
-    with pytest.raises(EmbeddingServiceError, match="in time|more than an answer may have"):
+    with pytest.raises(EmbeddingServiceError, match=r"in time|more than an answer may have"):
         embedder(catalog, server.base_url, timeout_s=0.3).embed_passages(["two words"])
     assert time.monotonic() - begun < 8
     # Whether they were billed is not known; what is too large once is too large again.
@@ -558,7 +558,7 @@ def test_a_process_killed_in_a_request_leaves_it_reserved(
     catalog: Catalog, server: OpenAIServer, tmp_path: Path
 ) -> None:
     server.faults.append(Fault("hang"))
-    process = multiprocessing.get_context("spawn").Process(
+    process = FORKS.Process(
         target=embed_and_hang, args=(str(catalog.url), server.base_url, tmp_path)
     )
     process.start()

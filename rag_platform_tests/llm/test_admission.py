@@ -1,6 +1,5 @@
 """Rate limits, pauses and cool-downs that all threads and processes share."""
 
-import multiprocessing
 import socketserver
 import threading
 import time
@@ -17,6 +16,7 @@ from rag_platform.llm.admission import Admission, RateLimitTimeout
 from rag_platform.llm.budget import Attempt, Budget, BudgetExceeded
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import ledger
+from rag_platform_tests.llm.forks import FORKS
 
 SERVICE = "https://service/v1"
 ASK = Attempt(SERVICE, "m", "run", "test", tokens=10, microusd=1)
@@ -317,14 +317,13 @@ def test_48_workers_never_pass_the_limit_and_use_all_of_it(
 ) -> None:
     """As the service sees it; every request has 100 tokens, so either limit is 128 requests."""
     window = 6.0
-    context = multiprocessing.get_context("spawn")
     url = shared.url.render_as_string(hide_password=False)
-    all_here = context.Barrier(PROCESSES)
+    all_here = FORKS.Barrier(PROCESSES)
     with Arrivals() as service:
         threading.Thread(target=service.serve_forever, daemon=True).start()
         rules = {**door, "window_s": window}
         workers = [
-            context.Process(
+            FORKS.Process(
                 target=ask_many,
                 args=(url, tmp_path, rules, service.server_address[1], all_here),
             )
@@ -354,10 +353,9 @@ def ask_when_told(url: str, folder: Path, told: Any, let_through: Any) -> None:
 
 
 def test_a_pause_is_seen_by_another_process(shared: Catalog, tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    told, let_through = context.Event(), context.Queue()
+    told, let_through = FORKS.Event(), FORKS.Queue()
     url = shared.url.render_as_string(hide_password=False)
-    other = context.Process(target=ask_when_told, args=(url, tmp_path, told, let_through))
+    other = FORKS.Process(target=ask_when_told, args=(url, tmp_path, told, let_through))
     other.start()
     let_through.get(timeout=60)
     paused_at = time.time()

@@ -1,7 +1,6 @@
 import json
 import logging
 import math
-import multiprocessing
 import os
 import re
 import signal
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from rag_platform.encoders.openai import OpenAIConnection
+from rag_platform.llm import client as client_module
 from rag_platform.llm.batch import Batches, Pace, Prefetched
 from rag_platform.llm.batch_api import BatchApi, _lines
 from rag_platform.llm.batch_sending import batch_price
@@ -34,10 +35,15 @@ from rag_platform.storage.schema import (
     llm_batch_items,
     llm_batches,
     llm_cache,
-    metadata,
 )
-from rag_platform_tests.llm.gateways import PRICE, Label, gateway, rows, write_prompt
-from rag_platform_tests.servers.openai_api import KEY, OpenAIServer, failing
+from rag_platform_tests.llm.forks import FORKS
+from rag_platform_tests.llm.gateways import PRICE, Label, emptied, gateway, rows, write_prompt
+from rag_platform_tests.servers.openai_api import (
+    KEY,
+    OpenAIServer,
+    failing,
+    unknown_parameter,
+)
 from rag_platform_tests.servers.openai_batches import BatchService, serve_batches
 from rag_platform_tests.servers.openai_chat import Body
 
@@ -69,6 +75,7 @@ def prompts(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server() -> Iterator[OpenAIServer]:
+    client_module._dialects.clear()  # a port may come again
     with OpenAIServer() as running:
         running.chat.answer = echo
         yield running
@@ -224,6 +231,33 @@ def test_what_a_batch_does_not_answer_goes_the_ordinary_way(
         (silent.input_tokens + silent.output_tokens) / 2
     )
     assert booked(bench.catalog) == charged(service) + worst_case_over
+
+
+def test_a_parameter_that_the_model_does_not_take_is_left_out_in_the_next_batch(
+    bench: Bench, server: OpenAIServer
+) -> None:
+    service = serve_batches(server)
+    server.refuse = unknown_parameter("response_format", "temperature")
+    assert bench.prefetch(3) == Prefetched(answered=3)
+    # With a schema, with any JSON, with neither, and without a temperature.
+    assert [len(service.lines(batch)) for batch in service.batches] == [3] * 4
+    assert not service.lines(service.batches[-1])[0]["body"].keys() & {
+        "response_format",
+        "temperature",
+    }
+    assert statuses(bench.catalog) == {"failed": 9, "settled": 3}
+    assert chats(server) == 0
+    assert booked(bench.catalog) == charged(service)
+
+
+def test_a_parameter_that_no_name_helps_goes_the_ordinary_way(
+    bench: Bench, server: OpenAIServer
+) -> None:
+    service = serve_batches(server)
+    server.refuse = unknown_parameter("max_tokens", "max_completion_tokens")
+    assert bench.prefetch(3) == Prefetched(failed=3)
+    assert len(service.batches) == 2
+    assert booked(bench.catalog) == 0
 
 
 def test_an_answer_of_another_form_is_repaired_at_once(bench: Bench, server: OpenAIServer) -> None:
@@ -562,9 +596,7 @@ def test_killed_anywhere_and_run_again_nothing_is_paid_twice(
     kills = 0
     logging.disable(logging.WARNING)
     for fuse in range(1, 200):
-        with bench.catalog.begin() as connection:
-            for table in reversed(metadata.sorted_tables):
-                connection.execute(sa.delete(table))
+        emptied(bench.catalog)
         server.chat.charged.clear()
         server.extensions.clear()
         service = serve_batches(server, looks=1, script=["ok", "http_500", "ok"].__getitem__)
@@ -620,8 +652,7 @@ def test_a_process_killed_while_it_sends_is_followed_by_one_that_finds_the_batch
     )
     catalog = Catalog(url, lock_folder=tmp_path / "locks")
     service = serve_batches(server)
-    spawn = multiprocessing.get_context("spawn")
-    child = spawn.Process(
+    child = FORKS.Process(
         target=_prefetch_and_die, args=(url, tmp_path / "locks", server.base_url, prompts)
     )
 
@@ -629,7 +660,7 @@ def test_a_process_killed_while_it_sends_is_followed_by_one_that_finds_the_batch
         service.at_creation = lambda: None
         assert child.pid
         os.kill(child.pid, signal.SIGKILL)
-        child.join()
+        assert wait([child.sentinel], 10)
 
     service.at_creation = kill
     child.start()

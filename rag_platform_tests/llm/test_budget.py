@@ -1,4 +1,3 @@
-import multiprocessing
 import os
 import random
 import signal
@@ -6,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from rag_platform.llm.budget import Attempt, Budget, BudgetExceeded
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.outbox import Outbox
 from rag_platform.storage.schema import ledger
+from rag_platform_tests.llm.forks import FORKS
 
 PROCESSES = 8
 THREADS = 6
@@ -304,14 +305,17 @@ Step = tuple[int, str, int, str, int]
         ),
         max_size=40,
     ),
-    st.sampled_from([0, 3, 500]),
+    st.sampled_from([0, 3, 20_000]),
+    st.sampled_from([1, 1_000]),
 )
 @settings(
     max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_sums_agree_with_a_plain_model(catalog: Catalog, steps: list[Step], read_on: int) -> None:
+def test_sums_agree_with_a_plain_model(
+    catalog: Catalog, steps: list[Step], read_on: int, part: int
+) -> None:
     """Three processes take turns; what they keep in mind of the sums is never out of date."""
     with catalog.begin() as connection:
         connection.execute(sa.delete(ledger))
@@ -320,6 +324,7 @@ def test_sums_agree_with_a_plain_model(catalog: Catalog, steps: list[Step], read
     kept: list[tuple[int, str, int]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_READ_ON", read_on)
+        patch.setattr(module, "_PART", part)
         for process, run_id, microusd, end, share in steps:
             budget = budgets[process]
             fits = microusd == 0 or (
@@ -360,13 +365,17 @@ def test_a_day_with_many_rows_is_not_read_again(shared: Catalog) -> None:
         connection.execute(ledger.insert(), [old] * 20_000)
     budget = Budget(shared, daily_usd=0.2, run_usd=0.2)
     assert budget.spent() == 100_000
+    batch = Attempt("https://service/v1", "m", "run", "test", 100, 1)
+    with budget.transaction() as connection:
+        for _ in range(2_000):
+            budget.reserve_in(connection, batch)
     for _ in range(2):
         budget.settle(reserve(budget, 100), input_tokens=1, output_tokens=0, microusd=1)
     read: list[str] = []
     sa.event.listen(
         shared.engine, "before_cursor_execute", lambda *args: read.append(args[2].lower())
     )
-    reserve(budget, 99_998)
+    reserve(budget, 97_998)
     with pytest.raises(BudgetExceeded):
         reserve(budget, 1)
     selects = [statement for statement in read if "from ledger" in statement]
@@ -415,6 +424,19 @@ def test_threads_take_exactly_what_fits(shared: Catalog) -> None:
     assert budget.spent() == 994
 
 
+def take(budget: Budget, dice: random.Random, run_id: str) -> dict[int, int]:
+    """A reservation, or now and then those of a batch, as many as there is room for: their sums."""
+    if dice.random() < 0.9:
+        most = dice.randint(50, 400)
+        return {reserve(budget, most, run_id=run_id): most}
+    taken: dict[int, int] = {}
+    with budget.transaction() as connection, suppress(BudgetExceeded):
+        for _ in range(20):
+            part = Attempt("https://service/v1", "m", run_id, "test", 100, dice.randint(5, 20))
+            taken[budget.reserve_in(connection, part)] = part.microusd
+    return taken
+
+
 def spend_all(place: Place, seed: int, all_here: Any) -> None:
     """Many threads that reserve, and settle or fail at random, until nothing is left for them."""
     catalog = place.open()
@@ -426,17 +448,19 @@ def spend_all(place: Place, seed: int, all_here: Any) -> None:
         refused = 0
         while refused < 3:
             try:
-                taken = reserve(budget, dice.randint(50, 400), run_id=f"run-{number % 3}")
+                taken = take(budget, dice, f"run-{number % 3}")
             except BudgetExceeded:
                 refused += 1
                 continue
-            end = dice.random()
-            if end < 0.3:
-                budget.fail(taken, error="http_500")
-            elif end < 0.6:
-                budget.settle(taken, input_tokens=1, output_tokens=0, microusd=dice.randint(10, 50))
-            elif end < 0.7:
-                budget.lost(taken, error="timeout")
+            for one, most in taken.items():
+                end = dice.random()
+                if end < 0.3:
+                    budget.fail(one, error="http_500")
+                elif end < 0.6:
+                    price = dice.randint(1, most)
+                    budget.settle(one, input_tokens=1, output_tokens=0, microusd=price)
+                elif end < 0.7:
+                    budget.lost(one, error="timeout")
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(worker, range(THREADS)))
@@ -447,11 +471,8 @@ def spend_all(place: Place, seed: int, all_here: Any) -> None:
 def test_48_workers_never_pass_a_limit_even_when_some_are_killed(
     place: Place, shared: Catalog
 ) -> None:
-    context = multiprocessing.get_context("spawn")
-    all_here = context.Barrier(PROCESSES + 1)
-    workers = [
-        context.Process(target=spend_all, args=(place, n, all_here)) for n in range(PROCESSES)
-    ]
+    all_here = FORKS.Barrier(PROCESSES + 1)
+    workers = [FORKS.Process(target=spend_all, args=(place, n, all_here)) for n in range(PROCESSES)]
     for worker in workers:
         worker.start()
     all_here.wait(60)
@@ -493,7 +514,7 @@ def reserve_and_die(place: Place) -> None:
 
 
 def test_a_killed_process_leaves_its_worst_case(place: Place, shared: Catalog) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=reserve_and_die, args=(place,))
+    process = FORKS.Process(target=reserve_and_die, args=(place,))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -519,9 +540,7 @@ def reserve_under_lock_and_die(place: Place) -> None:
 def test_a_process_killed_while_it_holds_the_queue_blocks_nobody(
     place: Place, shared: Catalog
 ) -> None:
-    process = multiprocessing.get_context("spawn").Process(
-        target=reserve_under_lock_and_die, args=(place,)
-    )
+    process = FORKS.Process(target=reserve_under_lock_and_die, args=(place,))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL

@@ -323,6 +323,27 @@ def test_a_parameter_that_is_refused_is_left_out_from_then_on(
         client(server).ask("other", request())
 
 
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (403, "You are not allowed to request logprobs from this model"),
+        (400, "Logprobs is not enabled for models/m"),
+        (400, "logprobs is not supported when using response_format"),
+        (422, "[{'type': 'extra_forbidden', 'loc': ('body', 'logprobs')}]"),
+    ],
+)
+def test_probabilities_are_refused_in_many_words(
+    server: OpenAIServer, status: int, message: str
+) -> None:
+    server.refuse = lambda body: failing(status, message=message) if "logprobs" in body else None
+    ours = client(server)
+    with pytest.raises(AttemptFailed) as caught:
+        ours.ask("tiny", request())
+    assert caught.value.then == "dialect"
+    ours.ask("tiny", request())
+    assert ours.dialect("tiny") == Dialect("max_tokens", logprobs=False)
+
+
 def test_without_a_schema_parameter_it_stands_in_the_system_message(server: OpenAIServer) -> None:
     server.refuse = unknown_parameter("response_format")
     ours = client(server)
@@ -342,6 +363,17 @@ def test_without_a_schema_parameter_it_stands_in_the_system_message(server: Open
         # What was reserved holds for these words too.
         told = sum(len(text.encode()) for m in body["messages"] for text in m.values())
         assert told <= request().input_bound
+
+
+def test_a_document_that_is_repeated_in_an_error_names_no_parameter(server: OpenAIServer) -> None:
+    text = "the response_format is wrong, and so are logprobs, temperature and max_tokens"
+    messages = [{"role": "user", "content": text}]
+    server.faults.append(failing(400, message=f"cannot be read: {text}"))
+    ours = client(server)
+    with pytest.raises(AttemptFailed) as caught:
+        ours.ask("tiny", request(messages=messages))
+    assert caught.value.outcome == "http_400"
+    assert ours.dialect("tiny") == Dialect("max_tokens")
 
 
 def test_a_parameter_is_complained_about_once_only(server: OpenAIServer) -> None:

@@ -94,6 +94,16 @@ def test_the_probability_is_that_of_the_tokens_of_the_value() -> None:
     assert found.value == pytest.approx(0.9 * 0.8 * 0.7)
 
 
+def test_an_answer_within_other_words_has_the_probability_of_its_own_value() -> None:
+    parts = (
+        ('<think>{"label":"a"}', 0.1), ("</think>", 0.1), ('{"label":"', 0.1),
+        ("b", 0.8), ('"}', 0.9), (" So much for that.", 0.1),
+    )  # fmt: skip
+    found = token_probability(tokens(*parts), "".join(text for text, _ in parts), "label")
+    assert found is not None
+    assert found.value == pytest.approx(0.8 * 0.9)
+
+
 def test_tokens_that_hold_more_than_the_value_count() -> None:
     found = token_probability(
         tokens(('{"label":', 0.5), ('"cards"}', 0.6)), '{"label":"cards"}', "label"

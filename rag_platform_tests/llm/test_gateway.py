@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from rag_platform.errors import PlatformError
 from rag_platform.llm import client as client_module
+from rag_platform.llm import sender as sender_module
 from rag_platform.llm.admission import Admission, RateLimitTimeout
 from rag_platform.llm.budget import Budget, BudgetExceeded
 from rag_platform.llm.confidence import Confidence
@@ -31,6 +32,7 @@ from rag_platform.llm.errors import (
 )
 from rag_platform.llm.gateway import Ask, Completion, ExtractiveAnswer, Gateway
 from rag_platform.llm.prices import UnknownPrice
+from rag_platform.llm.sender import Tally
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import llm_cache
 from rag_platform_tests.llm.gateways import PRICE, Label, gateway, rows, write_prompt
@@ -402,6 +404,20 @@ def test_a_silent_service_ends_in_an_error(
     assert [row.status for row in rows(catalog)] == ["lost"] * 4
 
 
+def test_the_time_of_a_call_is_bounded_and_each_model_has_its_turn(
+    catalog: Catalog, server: OpenAIServer, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What attempts that fail take is taken off the same time as the waits between them."""
+    monkeypatch.setattr(sender_module, "_FIRST_WAIT_S", 0.01)
+    server.faults.extend([Fault("hang")] * 8)
+    ours = gateway(catalog, server.base_url, prompts, timeout_s=0.4, **HARD)
+    call = ours.prepare(Ask("classify", {"text": "a lost card"}, Label))
+    tally = Tally("classify@v001", waiting_left_s=0.6)
+    with pytest.raises(ModelUnavailable):
+        ours._service.send(ours.route(call).chain, call.request, tally)
+    assert models(server) == ["big", "big", "tiny"]
+
+
 def test_an_unreachable_service_costs_nothing(
     catalog: Catalog, prompts: Path, no_waits: None
 ) -> None:
@@ -761,7 +777,7 @@ def test_no_key_and_no_text_gets_into_logs_errors_ledger_and_cache(
     ]
     ours = gateway(catalog, server.base_url, prompts)
     told = []
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         for number, script in enumerate(scripts):
             server.faults.clear()
             server.faults.extend(script)

@@ -2,9 +2,6 @@
 
 import random
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +18,8 @@ from rag_platform.llm import client as client_module
 from rag_platform.llm.admission import Admission
 from rag_platform.llm.gateway import Ask, Completion
 from rag_platform.storage.catalog import Catalog
-from rag_platform_tests.llm.gateways import Label, gateway, rows, write_prompt
+from rag_platform_tests.llm.forks import FORKS
+from rag_platform_tests.llm.gateways import Label, emptied, gateway, rows, write_prompt
 from rag_platform_tests.servers.openai_api import (
     Fault,
     OpenAIServer,
@@ -69,11 +67,6 @@ def charges(server: OpenAIServer) -> list[int]:
     return [0 if request.fault in free else sum(next(charged)[1:]) for request in server.requests]
 
 
-def fresh(root: Path) -> Catalog:
-    folder = Path(tempfile.mkdtemp(dir=root))
-    return Catalog(f"sqlite:///{folder}/catalog.db", lock_folder=folder)
-
-
 @settings(
     max_examples=60,
     deadline=None,
@@ -81,6 +74,7 @@ def fresh(root: Path) -> Catalog:
 )
 @given(script=FAULTS, samples=st.integers(0, 2), logprobs=st.booleans(), hard=st.booleans())
 def test_each_request_is_booked_at_its_charge_or_its_worst_case(
+    catalog: Catalog,
     tmp_path: Path,
     server: OpenAIServer,
     script: list[Fault],
@@ -94,7 +88,7 @@ def test_each_request_is_booked_at_its_charge_or_its_worst_case(
     server.faults.clear()
     server.faults.extend(script)
     server.chat.logprob = (lambda token: -0.1) if logprobs else None
-    catalog = fresh(tmp_path)
+    emptied(catalog)
     ours = gateway(
         catalog, server.base_url, tmp_path / "prompts", complexity_threshold=0.0 if hard else 1.0
     )
@@ -120,7 +114,6 @@ def test_each_request_is_booked_at_its_charge_or_its_worst_case(
         else:
             assert row.status in ("lost", "settled")
             assert money(row) == row.reserved_microusd
-    catalog.close()
 
 
 @settings(
@@ -130,14 +123,14 @@ def test_each_request_is_booked_at_its_charge_or_its_worst_case(
 )
 @given(script=FAULTS)
 def test_many_threads_book_what_is_charged(
-    tmp_path: Path, server: OpenAIServer, script: list[Fault]
+    catalog: Catalog, tmp_path: Path, server: OpenAIServer, script: list[Fault]
 ) -> None:
     write_prompt(tmp_path / "prompts")
     server.requests.clear()
     server.chat.charged.clear()
     server.faults.clear()
     server.faults.extend(script)
-    catalog = fresh(tmp_path)
+    emptied(catalog)
     ours = gateway(catalog, server.base_url, tmp_path / "prompts", concurrency=6)
     asks = [Ask("classify", {"text": str(number)}, Label) for number in range(12)]
     answered = [one for one in ours.map(asks) if isinstance(one, Completion)]
@@ -148,24 +141,18 @@ def test_many_threads_book_what_is_charged(
     assert sum(request.fault in UNKNOWN for request in server.requests) == len(unclear)
     assert charged <= total <= charged + sum(map(money, unclear))
     assert sum(one.microusd for one in answered) <= total
+
+
+def ask_all(url: str, base_url: str, prompts: Path, locks: Path, number: int, begins: Any) -> None:
+    """One of the workers: asks all of its questions."""
+    catalog = Catalog(url, lock_folder=locks)
+    ours = gateway(catalog, base_url, prompts, concurrency=THREADS)
+    begins.set()
+    asks = [Ask("classify", {"text": f"{number} {n}"}, Label) for n in range(QUESTIONS)]
+    for done in ours.map(asks):
+        assert isinstance(done, Completion), done
     catalog.close()
 
-
-WORKER = """
-import sys
-from pathlib import Path
-from rag_platform.llm.gateway import Ask, Completion
-from rag_platform.storage.catalog import Catalog
-from rag_platform_tests.llm.gateways import Label, gateway
-url, base_url, prompts, locks, first = sys.argv[1:]
-catalog = Catalog(url, lock_folder=Path(locks))
-ours = gateway(catalog, base_url, Path(prompts), concurrency=4)
-asks = [Ask("classify", {"text": f"{first} {number}"}, Label) for number in range(60)]
-print("begins", flush=True)
-for done in ours.map(asks):
-    assert isinstance(done, Completion), done
-print("done", flush=True)
-"""
 
 WORKERS, THREADS, QUESTIONS = 2, 4, 60
 
@@ -189,12 +176,12 @@ def test_workers_killed_at_any_instant(
     with OpenAIServer() as server:
         server.chat.answer = answer
 
-        def start(number: int) -> "subprocess.Popen[str]":
-            places = [url, server.base_url, str(tmp_path / "prompts"), str(tmp_path), str(number)]
-            command = [sys.executable, "-c", WORKER, *places]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            assert process.stdout
-            assert process.stdout.readline() == "begins\n"
+        def start(number: int) -> Any:
+            begins = FORKS.Event()
+            places = (url, server.base_url, tmp_path / "prompts", tmp_path, number, begins)
+            process = FORKS.Process(target=ask_all, args=places)
+            process.start()
+            assert begins.wait(60)
             return process
 
         kills = 0
@@ -202,11 +189,12 @@ def test_workers_killed_at_any_instant(
             for _ in range(3):
                 target = len(server.charged) + dice.randint(1, 15)
                 process = start(number)
-                while len(server.charged) < target and process.poll() is None:
+                while len(server.charged) < target and process.is_alive():
                     time.sleep(0.002)
                 time.sleep(dice.uniform(0, 0.03))
-                process.send_signal(signal.SIGKILL)
-                kills += process.wait() == -signal.SIGKILL
+                process.kill()
+                process.join()
+                kills += process.exitcode == -signal.SIGKILL
         time.sleep(0.2)  # what a killed process left in flight is still charged
         open_rows = [row for row in rows(catalog) if row.status == "reserved"]
         settled = sum(money(row) for row in rows(catalog) if row.status == "settled")
@@ -217,9 +205,8 @@ def test_workers_killed_at_any_instant(
         # Undisturbed, everything is answered, and nothing that was stored is paid again.
         paid = len(server.charged)
         for process in [start(number) for number in range(WORKERS)]:
-            said, _ = process.communicate(timeout=120)
-            assert said == "done\n"
-            assert process.returncode == 0
+            process.join(120)
+            assert process.exitcode == 0
         assert paid < len(server.charged) <= WORKERS * QUESTIONS + kills * THREADS
         booked, charged = rows(catalog), sum(sum(charge[1:]) for charge in server.charged)
         assert {row.status for row in booked} == {"settled", "reserved", "cached"}

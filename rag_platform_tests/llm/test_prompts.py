@@ -1,4 +1,3 @@
-import multiprocessing
 import os
 import re
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from rag_platform.llm.prompts import BUILT_IN, Prompt, PromptChanged, PromptError, PromptLibrary
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import run_prompts
+from rag_platform_tests.llm.forks import FORKS
 
 BOUNDARY = "0123456789abcdef"
 
@@ -358,10 +358,9 @@ def test_processes_of_a_run_agree(place: Place, folder: Path) -> None:
     for version in versions:
         write(folder, "greet", version, system=version)
     place.open().close()
-    spawn = multiprocessing.get_context("spawn")
-    barrier, answers = spawn.Barrier(len(versions)), spawn.Queue()
+    barrier, answers = FORKS.Barrier(len(versions)), FORKS.Queue()
     processes = [
-        spawn.Process(target=_resolve, args=(place, folder, version, barrier, answers))
+        FORKS.Process(target=_resolve, args=(place, folder, version, barrier, answers))
         for version in versions
     ]
     for process in processes:

@@ -109,6 +109,10 @@ def test_a_name_is_one_that_services_take() -> None:
         f"\n  {json.dumps(GOOD, indent=2)}  \n",
         f"```json\n{json.dumps(GOOD)}\n```",
         f"```\n{json.dumps(GOOD)}```\n",
+        f"Here it is:\n\n```json\n{json.dumps(GOOD)}\n```\n\nI hope that this helps!",
+        f"{json.dumps(GOOD)}\n\nThe text is about loans.",
+        f"\ufeff{json.dumps(GOOD)}",
+        f'<think>\nIs it {{"label": "cards"}}? No.\n</think>\n\n{json.dumps(GOOD)}',
     ],
 )
 def test_an_answer_is_read(text: str) -> None:
@@ -138,6 +142,14 @@ def test_limits_that_the_schema_leaves_out_are_checked() -> None:
         '{"label": "loans", "only": "x", "entities": [], "score": ' + "9" * 5_000 + "}",
         json.dumps(GOOD) + " " * 1_000_000 + "x",
         '{"label": "loans"} {"label": "cards"}',
+        f"Not [that], but {json.dumps(GOOD)}",
+        f"[{json.dumps(GOOD)}]",
+        json.dumps(json.dumps(GOOD)),
+        f"<think>{json.dumps(GOOD)}",
+        '{"label": "cards", "label": "loans", "only": "x", "entities": [], "score": null}',
+        '{"label": "loans", "only": "x", "entities": [], "score": 1e999}',
+        '{"label": "loans", "only": "x", "entities": [], "score": -1e999}',
+        '{"label": "loans", "only": "x", "entities": [], "score": 9223372036854775808}',
         "\ud800",
     ],
 )

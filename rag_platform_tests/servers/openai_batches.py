@@ -54,7 +54,7 @@ class Batch:
 
 @dataclass
 class BatchService:
-    """Files and batches of a server.
+    """Files and batches of a server, whose `refuse` looks at each question too.
 
     A batch ends as `ends` ("completed", "expired", "failed" …) when it was looked at `looks`
     times. `lose` creations are answered with a 500 after they were done; `refuse_creation` is the
@@ -181,7 +181,12 @@ class BatchService:
 
     def _answer_one(self, line: Body, fate: str, good: list[Body], bad: list[Body]) -> None:
         answer: Body = {"id": "batch_req_1", "custom_id": line["custom_id"], "error": None}
-        if fate == "expired":
+        refusal = self.server.refuse(line["body"]) if self.server.refuse else None
+        if refusal:
+            error = {name: getattr(refusal, name) for name in ("message", "code", "param")}
+            response = {"status_code": refusal.status, "body": {"error": error}}
+            bad.append(answer | {"response": response})
+        elif fate == "expired":
             error = {"code": "batch_expired", "message": "This request could not be executed."}
             bad.append(answer | {"response": None, "error": error})
         elif fate.startswith("http_"):

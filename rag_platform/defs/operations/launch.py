@@ -124,7 +124,7 @@ def run_in_process(
     )
     if any(_is_interruption(event) for event in result.all_events):
         raise KeyboardInterrupt
-    told = tuple(f"{found.where}: {found.text}" for found in problems(result.all_events))
+    told = tuple(map(str, problems(result.all_events)))
     return RunResult(result.run_id, result.success, told)
 
 

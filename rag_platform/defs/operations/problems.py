@@ -17,6 +17,12 @@ class Problem:
     where: str
     text: str
 
+    def __str__(self) -> str:
+        # Errors of models name the asset themselves, in the log too.
+        return (
+            self.text if self.text.startswith(f"{self.where}: ") else f"{self.where}: {self.text}"
+        )
+
 
 def problems(events: Iterable[dg.DagsterEvent]) -> list[Problem]:
     """Gates whose last evaluation failed, then errors of steps, then what broke the run itself.
