@@ -24,15 +24,31 @@ class NothingToEnrich(PlatformError):
 @click.command()
 @click.argument("source")
 @click.option("--window", metavar="KEY", help="The window; by default the newest page.")
+@click.option("--from", "first", metavar="KEY", help="The first of several windows.")
+@click.option("--to", "last", metavar="KEY", help="The last of them; by default the newest page.")
 @click.option("--retry-failed", is_flag=True, help="Ask again about what failed before.")
 @as_json_option
-def enrich(source: str, window: str | None, retry_failed: bool, as_json: bool) -> None:
+def enrich(
+    source: str,
+    window: str | None,
+    first: str | None,
+    last: str | None,
+    retry_failed: bool,
+    as_json: bool,
+) -> None:
     """Enrich the documents of SOURCE: entities, summary, category, and what is published.
 
-    Windows with documents that wait for the budget or the service come first.
+    Windows with documents that wait for the budget or the service come first. With --from, all
+    windows from there on: after another gate, other labels or another prompt. Only what these
+    change is asked anew; `plan` says how much that is.
     """
+    if (last and not first) or (first and window):
+        raise click.UsageError("write --window KEY, or --from KEY [--to KEY]")
     with open_runs(source) as runs:
-        done = enrich_windows(runs, source, window, retry=retry_failed)
+        if first:
+            done = enrich_between(runs, source, first, last, retry=retry_failed)
+        else:
+            done = enrich_windows(runs, source, window, retry=retry_failed)
         if as_json:
             print_json({"source": source, "runs": [run.as_json() for run in done]})
         else:
@@ -56,18 +72,43 @@ def enrich_windows(
 ) -> "list[PageRun]":
     """Older windows with documents that wait, then the window; the pages hold what
     `PageEnrichment.as_json` says."""
-    from rag_platform.enrichment.progress import newest_window, unfinished_windows
+    from rag_platform.enrichment.progress import unfinished_windows
+
+    chosen = _checked(runs, source, window)
+    older = [one for one in unfinished_windows(runs.platform.catalog, source) if one < chosen]
+    return _enriched(runs, source, [*older, chosen], retry=retry)
+
+
+def enrich_between(
+    runs: "Runs", source: str, first: str, last: str | None, *, retry: bool
+) -> "list[PageRun]":
+    """The pages from one window to another, oldest first."""
+    from rag_platform.operations.status import written_windows
+
+    first, last = _checked(runs, source, first), _checked(runs, source, last)
+    written = written_windows(runs.platform.catalog, source)
+    windows = [window for window in written if first <= window <= last]
+    if not windows:
+        raise NothingToEnrich(
+            f"{source}: no page from {first} to {last}. See `rag-platform status`."
+        )
+    return _enriched(runs, source, windows, retry=retry)
+
+
+def _checked(runs: "Runs", source: str, window: str | None) -> str:
+    """The window, if there is one; by default that of the newest page."""
+    from rag_platform.enrichment.progress import newest_window
 
     platform = runs.platform
     platform.enrichment(source)  # raises for a source that is not enriched
-    catalog = platform.catalog
-    chosen = platform.calendar(source).check(window) if window else newest_window(catalog, source)
-    if chosen is None:
+    if window:
+        return platform.calendar(source).check(window)
+    newest = newest_window(platform.catalog, source)
+    if newest is None:
         raise NothingToEnrich(
             f"{source}: no document with a text. Run `rag-platform sync {source}` first."
         )
-    older = [one for one in unfinished_windows(catalog, source) if one < chosen]
-    return _enriched(runs, source, [*older, chosen], retry=retry)
+    return newest
 
 
 def enrich_what_is_new(runs: "Runs", source: str, windows: Sequence[str]) -> "list[PageRun]":

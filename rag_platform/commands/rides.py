@@ -1,25 +1,32 @@
-"""The verbs for rides: simulate a day, and cluster one file."""
+"""The verbs for rides: run a day, cluster one file, and simulate a day."""
 
 import time
 from collections import Counter
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import click
 
-from rag_platform.commands.context import as_json_option, print_json
+from rag_platform.commands.context import (
+    as_json_option,
+    fail_on_problems,
+    open_runs,
+    print_json,
+)
 from rag_platform.errors import PlatformError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from rag_platform.rides.pipeline import Rides
     from rag_platform.rides.records import BadRow
 
 ADAPTERS = ("simulated", "nyc_tlc", "chicago")
 _MOST_RIDES = 10_000_000
+_day = click.DateTime(["%Y-%m-%d"])
 _file = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -30,6 +37,63 @@ class NoRides(PlatformError):
 @click.group()
 def rides() -> None:
     """Clusters and anomalies of taxi rides."""
+
+
+@rides.command("run")
+@click.option("--date", "first", type=_day, help="The day; by default yesterday.")
+@click.option("--to", "last", type=_day, help="The last day, of several.")
+@as_json_option
+def run(first: datetime | None, last: datetime | None, as_json: bool) -> None:
+    """Run the job `rides` of a day, or of several: from their files to their reports."""
+    with open_runs() as runs:
+        from rag_platform.defs.rides.automation import JOB
+        from rag_platform.defs.rides.factory import DAYS_PER_RUN
+
+        rides = runs.platform.rides
+        days = _days(rides, first, last)
+        done = []
+        for at in range(0, len(days), DAYS_PER_RUN):
+            done += runs.run("rides", days[at : at + DAYS_PER_RUN], job=JOB)
+        found = [_reported(rides, day) for day in days]
+    if as_json:
+        print_json(found)
+    else:
+        for row in found:
+            click.echo(_line(row))
+    fail_on_problems(done)
+
+
+def _line(row: dict[str, Any]) -> str:
+    if row["report"] is None:
+        return f"{row['date']}: no report"
+    return f"{row['date']}: {row['rides']:,} rides, {row['anomalies']:,} anomalous: {row['report']}"
+
+
+def _days(rides: "Rides", first: datetime | None, last: datetime | None) -> list[str]:
+    """The keys of some days that have ended. Raises `UnknownDay`, `NoRides`."""
+    yesterday = rides.days.yesterday()
+    begin = first.date() if first else yesterday
+    end = last.date() if last else begin
+    days = [(begin + timedelta(days=n)).isoformat() for n in range((end - begin).days + 1)]
+    if not days:
+        raise click.BadParameter("must not be before --date", param_hint="--to")
+    if end > yesterday:
+        raise NoRides(f"{begin} to {end}: the last day that has ended is {yesterday}")
+    for day in (days[0], days[-1]):
+        rides.days.check(day)
+    return days
+
+
+def _reported(rides: "Rides", key: str) -> dict[str, Any]:
+    """The day's row for dashboards, and where its report lies; null where it has none."""
+    from rag_platform.rides.report import report_schema
+    from rag_platform.rides.tables import REPORT
+
+    day = date.fromisoformat(key)
+    if rides.tables.known_facts(REPORT, day) is None:
+        return {"date": key, **dict.fromkeys(report_schema().names), "report": None}
+    [row] = rides.tables.read(REPORT, day).to_pylist()
+    return {"date": key, **row, "report": rides.report_url(day)}
 
 
 @rides.command("cluster")
@@ -53,26 +117,26 @@ def cluster(source: Path, output: Path, adapter: str, as_json: bool) -> None:
     """Find clusters and anomalous rides of one file.
 
     The output has the rides with cluster, is_anomaly, score, why and reason. Records that are no
-    rides are counted, and written beside it as OUTPUT.bad.jsonl.
+    rides are counted, and written beside it as OUTPUT.bad.jsonl. Rides need no times.
     """
     if output.suffix.lower() != ".parquet":
         raise click.BadParameter("must end with .parquet", param_hint="--output")
-    if output.resolve() == source.resolve():
+    beside = output.with_suffix(".bad.jsonl")
+    if source.resolve() in (output.resolve(), beside.resolve()):
         raise click.BadParameter("must not be the input", param_hint="--output")
     started = time.monotonic()
     from rag_platform.rides.clustering import find_clusters
     from rag_platform.rides.labels import label
-    from rag_platform.rides.saving import save, save_lines
+    from rag_platform.rides.saving import save
+    from rag_platform.rides.validation import doubtful_units
 
     table, bad = _read(source, adapter)
+    told = _keep(bad, beside)
+    if bad and not table.num_rows:
+        raise NoRides(f"{source}: {told}")
     found = find_clusters(table)
     labelled = label(table, found)
     save(labelled, output)
-    beside = output.with_suffix(".bad.jsonl")
-    if bad:
-        save_lines([asdict(row) for row in bad], beside)
-    else:
-        beside.unlink(missing_ok=True)
     counts = {
         "rides": table.num_rows,
         "clusters": found.clusters,
@@ -83,10 +147,11 @@ def cluster(source: Path, output: Path, adapter: str, as_json: bool) -> None:
     }
     if as_json:
         print_json(counts)
-        return
-    _show(counts, labelled, output)
-    if bad:
-        click.echo(f"{len(bad):,} records are no rides, see {beside}", err=True)
+    else:
+        _show(counts, labelled, output)
+    for problem in (told, doubtful_units(table)):
+        if problem:
+            click.echo(f"{source}: {problem}", err=True)
 
 
 def _read(source: Path, adapter: str) -> "tuple[pa.Table, list[BadRow]]":
@@ -105,6 +170,19 @@ def _read(source: Path, adapter: str) -> "tuple[pa.Table, list[BadRow]]":
     return pa.concat_tables(tables), sorted(bad, key=lambda row: row.number or 0)
 
 
+def _keep(bad: "list[BadRow]", path: Path) -> str | None:
+    """Write bad rows to a file, and say how many there are and why; without any no file is left."""
+    from rag_platform.rides.saving import save_lines
+
+    if not bad:
+        path.unlink(missing_ok=True)
+        return None
+    save_lines([asdict(row) for row in bad], path)
+    reasons = Counter(row.reason for row in bad).most_common(3)
+    told = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
+    return f"{len(bad):,} records are no rides ({told}), see {path}"
+
+
 def _show(counts: dict[str, Any], labelled: "pa.Table", output: Path) -> None:
     import pyarrow.compute as pc
 
@@ -112,7 +190,8 @@ def _show(counts: dict[str, Any], labelled: "pa.Table", output: Path) -> None:
 
     why = Counter(pc.list_flatten(labelled["why"]).to_pylist())
     out().print(
-        f"{counts['rides']:,} rides in {counts['clusters']} clusters, "
+        f"{counts['rides']:,} rides in {counts['clusters']} "
+        f"cluster{'s' * (counts['clusters'] != 1)}, "
         f"{counts['anomalies']:,} anomalous, in {counts['seconds']:.1f} s: {output}",
         *(f"  {name}: {count:,}" for name, count in why.most_common()),
         sep="\n",
@@ -124,7 +203,7 @@ def _show(counts: dict[str, Any], labelled: "pa.Table", output: Path) -> None:
 @click.option(
     "--date",
     "day",
-    type=click.DateTime(["%Y-%m-%d"]),
+    type=_day,
     required=True,
     help="The day (UTC) on which the rides start.",
 )

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,8 +21,11 @@ Status = Literal["ok", "failed", "deferred"]
 
 # Answers that are kept in one transaction; those that are not kept yet may be lost by a kill.
 _KEEP = 8
-# So many failures that may pass, one after the other: the service is down, the rest waits.
+# So many failures that may pass, one after the other: the service is down, the rest waits. So many
+# that the budget refuses: nothing that is longer will fit.
 _GIVE_UP = 16
+# Why documents wait.
+_BUDGET, _DOWN = "budget", "model unavailable"
 
 
 @dataclass(slots=True)
@@ -86,8 +89,10 @@ class Asking:
         self._window = window
         self._retry = retry
         self._figures = figures
-        self._stopped = ""
-        self._in_a_row = 0
+        self._is_down = False
+        self._unanswered = 0
+        self._refused = 0
+        self._warned: set[str] = set()
 
     def outcomes(self, wanted: Sequence[Wanted]) -> list[Outcome]:
         """One outcome for each document, in order. Raises what is no matter of a document and
@@ -112,7 +117,8 @@ class Asking:
                 before = failed_before[one.doc_id]
                 outcomes.append(Outcome("failed", f"{before.reason}: {before.detail}"))
             else:
-                outcomes.append(Outcome("deferred", self._stopped))
+                why = _DOWN if self._is_down else _BUDGET
+                outcomes.append(Outcome("deferred", why))
         worked = [
             one.doc_id for one, out in zip(wanted, outcomes, strict=True) if out.status == "ok"
         ]
@@ -139,12 +145,18 @@ class Asking:
         return self._letters.known([one.doc_id for one in wanted])
 
     def _asked(self, missing: Mapping[bytes, Ask[Any]]) -> dict[bytes, Outcome]:
-        """The gateway's answers, kept a few at a time as they come in."""
+        """The gateway's answers, kept a few at a time as they come in.
+
+        Short questions first: one that is dearer than what the budget has left must not keep
+        those behind it waiting, run after run.
+        """
         found: dict[bytes, Outcome] = {}
         unkept: dict[bytes, bytes] = {}
-        results = self._gateway.map(self._until_stopped(missing))
+        self._refused = 0
+        keys = sorted(missing, key=lambda key: _length(missing[key]))
+        results = self._gateway.map(self._until_given_up(missing[key] for key in keys))
         try:
-            for key, result in zip(missing, results, strict=False):
+            for key, result in zip(keys, results, strict=False):
                 found[key] = outcome = self._outcome(result)
                 if outcome.answer is not None:
                     unkept[key] = canonical(outcome.answer)
@@ -156,15 +168,15 @@ class Asking:
                 self._memo.put_many(unkept)
         return found
 
-    def _until_stopped(self, missing: Mapping[bytes, Ask[Any]]) -> Iterator[Ask[Any]]:
-        for ask in missing.values():
-            if self._stopped:
+    def _until_given_up(self, asks: Iterable[Ask[Any]]) -> Iterator[Ask[Any]]:
+        for ask in asks:
+            if self._is_down or self._refused >= _GIVE_UP:
                 return
             yield ask
 
     def _outcome(self, result: Completion[Any] | PlatformError) -> Outcome:
         if not isinstance(result, PlatformError):
-            self._in_a_row = 0
+            self._unanswered = self._refused = 0
             self._figures.asked += 1
             self._figures.cached += result.cached
             self._figures.input_tokens += result.input_tokens
@@ -172,21 +184,22 @@ class Asking:
             self._figures.microusd += 0 if result.cached else result.microusd
             return Outcome("ok", answer=answer_of(result))
         if isinstance(result, BudgetExceeded):
-            self._stop("budget", result)
-            return Outcome("deferred", "budget")
+            self._refused += 1
+            self._warn_once(_BUDGET, result)
+            return Outcome("deferred", _BUDGET)
         if result.transient:
-            self._in_a_row += 1
-            if self._in_a_row >= _GIVE_UP:
-                self._stop("model unavailable", result)
-            return Outcome("deferred", "model unavailable")
+            self._unanswered += 1
+            self._is_down |= self._unanswered >= _GIVE_UP
+            self._warn_once(_DOWN, result)
+            return Outcome("deferred", _DOWN)
         if isinstance(result, ModelError) and not isinstance(result, ServiceRefused):
             return Outcome("failed", f"{_reason_of(result)}: {result}")
         raise result
 
-    def _stop(self, why: str, error: PlatformError) -> None:
-        if not self._stopped:
-            logger.warning("%s stopped, documents deferred: %s", self._kind, error)
-        self._stopped = why
+    def _warn_once(self, why: str, error: PlatformError) -> None:
+        if why not in self._warned:
+            logger.warning("%s: documents wait: %s", self._kind, error)
+            self._warned.add(why)
 
     def _count(self, outcomes: Sequence[Outcome], *, hits: int) -> None:
         self._figures.memo_hits += hits
@@ -210,6 +223,10 @@ def _missing(
         if before is None or before.fingerprint != key.hex():
             missing.setdefault(key, one.ask)
     return missing
+
+
+def _length(ask: Ask[Any]) -> int:
+    return sum(map(len, ask.variables.values()))
 
 
 def answer_of(completion: Completion[Any]) -> dict[str, Any]:

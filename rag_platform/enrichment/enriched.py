@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,8 @@ from rag_platform.settings_pipelines import EnrichmentSettings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.pages import PageStore, PartKey
 from rag_platform.storage.schema import documents, enrichments
+
+logger = logging.getLogger(__name__)
 
 STAGE = "enriched_docs"
 # Part of every part's name; a change means that columns, metadata or merging changed.
@@ -160,8 +163,12 @@ class EnrichedDocs:
         for batch in self._batches(parts):
             for proposal in batch:
                 if proposal.waiting is None:
-                    meter.add(missing_of(proposal.fields), _measures(proposal))
-        return meter.judge(history(self._catalog, self.source, window), self._rules.quality)
+                    meter.add(proposal.key, missing_of(proposal.fields), _measures(proposal))
+        rules = self._rules.quality
+        found = meter.judge(history(self._catalog, self.source, window), rules)
+        for problem in found.problems if rules.reaction != "stop" else ():
+            logger.warning("%s %s: %s", self.source, window, problem)
+        return found
 
     def _write(
         self,

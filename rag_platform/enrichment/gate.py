@@ -72,10 +72,12 @@ def decide(
     """What becomes of a document.
 
     `confidence` is the calibrated one; `decision` is the decided review of its text, if any: it
-    holds, whatever a model says later.
+    holds, whatever a model says later, as long as there is the label that it gives.
     """
     if decision is not None:
-        return decided(decision)
+        found = decided(decision)
+        if found.status == "rejected" or found.fields["label"] in rules.labels:
+            return found
     if proposal.waiting:
         return Verdict("deferred", proposal.waiting, proposal.fields)
     if proposal.label is None:

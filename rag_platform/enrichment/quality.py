@@ -1,7 +1,8 @@
 """The quality gate on a page: fields that are missing, and documents unlike those before them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import sqlalchemy as sa
@@ -23,6 +24,7 @@ _HISTORY = 1_000
 _Z = 3.5
 _MAD_TO_Z = 0.6745
 _TAILS = (1, 99)
+_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +52,26 @@ _FEATURES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """A document that counts against its page: required fields that it lacks, and the measures in
+    which it is an outlier, such as "quality 0.12"."""
+
+    key: str
+    missing: tuple[str, ...]
+    unlike: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class PageQuality:
-    """What the gate found; it holds without `problems`."""
+    """What the gate found; it holds without `problems`. `odd` are the first 20 such documents."""
 
     documents: int = 0
     missing: dict[str, int] = field(default_factory=dict)
     null_share: float = 0.0
     outliers: int = 0
     outlier_share: float = 0.0
+    odd: list[Odd] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -67,14 +80,14 @@ class PageMeter:
 
     def __init__(self) -> None:
         self._missing = dict.fromkeys(REQUIRED, 0)
-        self._incomplete = 0
+        self._documents: list[tuple[str, tuple[str, ...]]] = []
         self._measures: list[Measures] = []
 
-    def add(self, missing: Sequence[str], measures: Measures) -> None:
+    def add(self, key: str, missing: Sequence[str], measures: Measures) -> None:
         """One document, with the required fields that it lacks."""
-        self._incomplete += bool(missing)
         for name in missing:
             self._missing[name] += 1
+        self._documents.append((key, tuple(missing)))
         self._measures.append(measures)
 
     def judge(self, history: Sequence[Measures], rules: QualitySettings) -> PageQuality:
@@ -84,9 +97,12 @@ class PageMeter:
             return found
         nulls = sum(self._missing.values())
         found.null_share = nulls / (len(REQUIRED) * found.documents)
-        found.outliers = int(outliers(self._measures, history).sum())
+        unlike = odd_measures(self._measures, history)
+        found.outliers = int(np.any(list(unlike.values()), axis=0).sum())
         found.outlier_share = found.outliers / found.documents
-        if found.null_share > rules.max_null_share and self._incomplete >= _AT_LEAST:
+        found.odd = list(islice(self._odd(unlike), _SHOWN))
+        incomplete = sum(bool(missing) for _, missing in self._documents)
+        if found.null_share > rules.max_null_share and incomplete >= _AT_LEAST:
             names = ", ".join(f"{name} {n:,}" for name, n in self._missing.items() if n)
             found.problems.append(
                 f"{found.null_share:.0%} of the required fields of {found.documents:,} documents "
@@ -99,17 +115,32 @@ class PageMeter:
             )
         return found
 
+    def _odd(self, unlike: Mapping[str, NDArray[np.bool_]]) -> Iterator[Odd]:
+        rows = zip(self._documents, self._measures, strict=True)
+        for number, ((key, missing), measures) in enumerate(rows):
+            odd = [name for name, flags in unlike.items() if flags[number]]
+            if missing or odd:
+                yield Odd(key, missing, tuple(f"{name} {_shown(measures, name)}" for name in odd))
+
 
 def outliers(page: Sequence[Measures], history: Sequence[Measures]) -> NDArray[np.bool_]:
-    """Which documents of a page are outliers, shape (len(page),), bool.
+    """Which documents of a page are outliers in any measure, shape (len(page),), bool."""
+    return np.any(list(odd_measures(page, history).values()), axis=0)
+
+
+def odd_measures(
+    page: Sequence[Measures], history: Sequence[Measures]
+) -> dict[str, NDArray[np.bool_]]:
+    """Which documents of a page are outliers, by measure; each of shape (len(page),), bool.
 
     By robust z-scores (median and MAD) against the history, and beyond its first or last
     percentile too: a long tail that the source always had is none of this page. While fewer than
     30 documents came before, history and page together are the measure; below 30 in all nobody is
     an outlier.
     """
-    odd = np.zeros(len(page), dtype=bool)
+    found = {}
     for name, feature in _FEATURES.items():
+        odd = found[name] = np.zeros(len(page), dtype=bool)
         values = _values(page, name)
         past = _known(_values(history, name))
         baseline = past if len(past) >= _BASELINE else np.concatenate([past, _known(values)])
@@ -123,7 +154,12 @@ def outliers(page: Sequence[Measures], history: Sequence[Measures]) -> NDArray[n
             odd |= (z < -_Z) & (values < low)
             if feature.both:
                 odd |= (z > _Z) & (values > high)
-    return odd
+    return found
+
+
+def _shown(measures: Measures, name: str) -> str:
+    value = getattr(measures, name)
+    return f"{value:,}" if name == "characters" else f"{value:.2f}"
 
 
 def _known(values: Floats) -> Floats:

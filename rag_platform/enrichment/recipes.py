@@ -58,7 +58,11 @@ def classification(labels: Mapping[str, str]) -> Recipe:
         }
 
     schema = classification_schema(labels)
-    return Recipe("classification", "document_classification", schema, "1", variables, _as_it_is)
+    # The schema has the names of the labels only; what they mean decides as well.
+    version = f"1/{_json(labels)}"
+    return Recipe(
+        "classification", "document_classification", schema, version, variables, _as_it_is
+    )
 
 
 def _as_it_is(answer: Value, _document: Document) -> Finished:

@@ -128,8 +128,7 @@ class Reviews:
 
     def approve(self, number: int, *, by: str, note: str | None = None) -> list[int]:
         """The proposal is right: it is to be published as it is."""
-        if self.get(number).label is None:
-            raise FieldsRefused(f"review {number}: has no label; give one with `correct --label`.")
+        self._proposed_label(number)
         return self._decide(number, "approved", None, by=by, note=note)
 
     def correct(
@@ -143,17 +142,26 @@ class Reviews:
     ) -> list[int]:
         """Publish with another label or other fields. Raises `FieldsRefused` for such as the
         settings or the schema do not have."""
-        if label is not None and label not in self._labels:
+        if label is None:
+            label = self._proposed_label(number)
+        elif label not in self._labels:
             raise FieldsRefused(f"label {label!r}: there are: {', '.join(self._labels)}.")
         decision = corrections(fields or {})
-        label = label or self.get(number).label
-        if label is None:
-            raise FieldsRefused(f"review {number}: has no label; give one with --label.")
         return self._decide(number, "corrected", {**decision, "label": label}, by=by, note=note)
 
     def reject(self, number: int, *, by: str, note: str | None = None) -> list[int]:
         """Nothing of the proposal is to be published."""
         return self._decide(number, "rejected", None, by=by, note=note)
+
+    def _proposed_label(self, number: int) -> str:
+        """The label of the proposal; raises `FieldsRefused` where the settings have it no more."""
+        label = self.get(number).label
+        if label in self._labels:
+            return str(label)
+        raise FieldsRefused(
+            f"review {number}: proposes {label or 'no label'}; there are: "
+            f"{', '.join(self._labels)}. Give one with `reviews correct {number} --label`."
+        )
 
     def _decide(
         self,
@@ -231,7 +239,10 @@ class Reviews:
 
     def _apply_batch(self, figures: AppliedFigures) -> bool:
         statement = (
-            sa.select(reviews).where(_unapplied()).order_by(reviews.c.id).limit(_BATCH)
+            sa.select(reviews)
+            .where(_unapplied())
+            .order_by(reviews.c.decided_at, reviews.c.id)
+            .limit(_BATCH)
         ).with_for_update()
         now = self._clock()
         with self._catalog.begin() as connection:
@@ -244,11 +255,11 @@ class Reviews:
                 .where(reviews.c.id.in_([review.id for review, _ in taken]))
                 .values(applied_at=now)
             )
-        for review, window in taken:
+        for review, windows in taken:
             figures.decisions[review.status] += 1
-            figures.dropped += window is None
-            if window is not None:
-                figures.windows.setdefault(review.source, set()).add(window)
+            figures.dropped += not windows
+            if windows:
+                figures.windows.setdefault(review.source, set()).update(windows)
         return bool(taken)
 
     def tell_overdue(self, outbox: "Outbox") -> int:
@@ -277,15 +288,14 @@ def _unapplied() -> sa.ColumnElement[bool]:
     return sa.and_(reviews.c.status.in_(DECISIONS), reviews.c.applied_at.is_(None))
 
 
-def _take_effect(connection: sa.Connection, review: Any, now: float) -> str | None:
-    """Publish or withdraw what was decided; the window of the document, None without the text."""
+def _take_effect(connection: sa.Connection, review: Any, now: float) -> set[str]:
+    """Publish or withdraw what was decided, wherever the text stands; the windows of the documents,
+    none where the text is gone."""
     verdict = decided(review)
-    row = connection.execute(
+    rows = connection.execute(
         sa.update(enrichments)
         .where(
-            enrichments.c.source == review.source,
-            enrichments.c.doc_id == review.doc_id,
-            enrichments.c.text_hash == review.text_hash,
+            enrichments.c.source == review.source, enrichments.c.text_hash == review.text_hash
         )
         .values(
             status=verdict.status,
@@ -297,8 +307,8 @@ def _take_effect(connection: sa.Connection, review: Any, now: float) -> str | No
             updated_at=now,
         )
         .returning(enrichments.c.window)
-    ).first()
-    return None if row is None else str(row.window)
+    )
+    return set(rows.scalars())
 
 
 def _iso(seconds: float | None) -> str | None:

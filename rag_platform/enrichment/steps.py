@@ -51,8 +51,8 @@ class Recipe:
     """What a step asks, and what it makes of the answer.
 
     `variables` gets a document and the value of the step before it, None where there is none;
-    `finish` gets the answer and the document. `version` stands for what `finish` does: another
-    one is no reason to ask anew.
+    `finish` gets the answer and the document. `version` stands for what both do: another one
+    makes a page again, and asks anew only where the variables came out different.
     """
 
     stage: str
@@ -146,8 +146,8 @@ class Step:
         answer(ask for window in windows for ask in self._missing(window))
 
     def unasked(self, window: str) -> Iterator[Mapping[str, str]]:
-        """The variables of each question that `run` would ask; where the step before it has not
-        run, as far as the documents themselves tell."""
+        """The variables of each question that is still to be asked; where the step before it has
+        no value yet, as far as the documents themselves tell."""
         seen: set[bytes] = set()
         for variables in itertools.chain(
             (ask.variables for ask in self._missing(window)), self._foreseen(window)
@@ -159,14 +159,20 @@ class Step:
 
     def _foreseen(self, window: str) -> Iterator[Mapping[str, str]]:
         for pass_no in self.passes(window):
-            clean = self._clean.part(window, pass_no)
-            is_ready = self.part(window, pass_no) is not None
-            if is_ready or clean is None or self._pages.version(clean) is None:
-                continue
-            for document in standing_rows(
-                self._catalog, self._pages, clean, source=self.source, columns=_COLUMNS
-            ):
+            for document in self._without_before(window, pass_no):
                 yield self._recipe.variables(document, None)
+
+    def _without_before(self, window: str, pass_no: int) -> Iterator[Document]:
+        """The documents that the step before has not come to, or that wait there."""
+        part, clean = self.part(window, pass_no), self._clean.part(window, pass_no)
+        if part is not None:
+            if not self._is_complete(part, retry=False):
+                for batch in self._batches(window, pass_no):
+                    yield from (document for document, before in batch if _waits(before))
+        elif clean is not None and self._pages.version(clean) is not None:
+            yield from standing_rows(
+                self._catalog, self._pages, clean, source=self.source, columns=_COLUMNS
+            )
 
     def _missing(self, window: str) -> Iterator[Ask[Any]]:
         asking = self._asking(window, AskFigures(), retry=False)
@@ -254,7 +260,7 @@ class Step:
             yield document, next(row for row in earlier if row["seq"] == document["seq"])
 
     def _wanted(self, document: Document, before: Mapping[str, Any] | None) -> Wanted:
-        if before is not None and before["status"] == "deferred":
+        if before is not None and _waits(before):
             return Wanted(document["doc_id"], document["key"], None, before["reason"])
         value = json.loads(before["value"]) if before and before["value"] else None
         variables = self._recipe.variables(document, value)
@@ -285,6 +291,10 @@ def standing_rows(
             found = connection.execute(statement.where(changes.c.seq.in_(numbers)))
             stands = {row.seq for row in found}
         yield from (row for row in rows if row["seq"] in stands)
+
+
+def _waits(before: Mapping[str, Any] | None) -> bool:
+    return before is not None and before["status"] == "deferred"
 
 
 def own_title(document: Document) -> str:

@@ -8,10 +8,11 @@ find. Distance, duration and speed: the third follows from two.
 
 - ride_id, id, trip_id;
 - started_at, start_time, pickup_datetime, timestamp, start: ISO 8601 or seconds since 1970, UTC
-  where no zone is given;
-- distance_km, distance (kilometres), distance_miles, distance_m;
-- duration_s, duration (seconds), duration_min, duration_minutes;
-- speed_kmh, speed (km/h), speed_mph;
+  where no zone is given; a file may have none of them;
+- distance_km, distance (kilometres), distance_miles, distance_mi, distance_m, distance_meters;
+- duration_s, duration (seconds, or 00:12:30), duration_sec, duration_seconds, duration_min,
+  duration_minutes, duration_h, duration_hours;
+- speed_kmh, speed (km/h), speed_km_h, speed_kph, speed_mph, speed_m_s;
 - pickup_lon, pickup_longitude; the same of pickup_lat, dropoff_lon, dropoff_lat;
 - pickup_zone, dropoff_zone, fare, weather, traffic, news.
 
@@ -22,7 +23,7 @@ UTC), seconds, miles, coordinates of centroids.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,22 @@ Units = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """Names of the columns that are read, and the two steps: when a ride began, and the rest."""
+    """Names of the columns that are read, and the two steps: when a ride began, and the rest.
+
+    `measures` are names of distance, duration and speed where a file needs two of the three and no
+    times; empty where rides without times are none.
+    """
 
     starts: tuple[str, ...]
     others: frozenset[str]
     when: Callable[[Frame], Series]
     convert: Callable[[Frame], Frame]
+    measures: tuple[frozenset[str], ...] = ()
+
+    def is_timeless(self, columns: Collection[str]) -> bool:
+        """Whether these are the columns of rides of which nothing says when they began."""
+        told = sum(not names.isdisjoint(columns) for names in self.measures)
+        return told >= 2 and not set(self.starts) & set(columns)
 
     @property
     def columns(self) -> frozenset[str]:
@@ -83,7 +94,10 @@ def _number(frame: Frame, *names: str) -> Series:
     import numpy as np
     import pandas as pd
 
-    column = pd.to_numeric(_first(frame, *names), errors="coerce").astype("float64")
+    column = _first(frame, *names)
+    if pd.api.types.is_timedelta64_dtype(column.dtype):
+        return column.dt.total_seconds()
+    column = pd.to_numeric(column, errors="coerce").astype("float64")
     return column.where(np.isfinite(column))
 
 
@@ -94,6 +108,18 @@ def _measure(frame: Frame, units: Units) -> Series:
     found = pd.Series(float("nan"), index=frame.index)
     for name in (name for name in units if name in frame.columns):
         found = found.fillna(_number(frame, name) * units[name])
+    return found
+
+
+def _seconds(frame: Frame) -> Series:
+    """Durations in seconds: numbers, or hours, minutes and seconds as in 00:12:30."""
+    import pandas as pd
+
+    found = _measure(frame, _DURATIONS)
+    clock = _first(frame, "duration").astype("string")[found.isna()]
+    clock = clock[clock.str.contains(":", regex=False, na=False)]
+    if len(clock):
+        found = found.fillna(pd.to_timedelta(clock, errors="coerce").dt.total_seconds())
     return found
 
 
@@ -169,7 +195,8 @@ def _completed(frame: Frame) -> Frame:
     frame["duration_s"] = duration.fillna(distance / moving * 3_600)
     frame["distance_km"] = distance.fillna(speed * duration / 3_600)
     hours = frame["duration_s"].where(frame["duration_s"] > 0) / 3_600
-    frame["speed_kmh"] = (frame["distance_km"] / hours).fillna(speed)
+    # A speed that the file tells stays, for clustering to see where it contradicts the others.
+    frame["speed_kmh"] = speed.fillna(frame["distance_km"] / hours)
     return frame
 
 
@@ -180,10 +207,28 @@ _DISTANCES: Units = {
     "distance_km": 1,
     "distance": 1,
     "distance_miles": KM_PER_MILE,
+    "distance_mi": KM_PER_MILE,
     "distance_m": 0.001,
+    "distance_meters": 0.001,
 }
-_DURATIONS: Units = {"duration_s": 1, "duration": 1, "duration_min": 60, "duration_minutes": 60}
-_SPEEDS: Units = {"speed_kmh": 1, "speed": 1, "speed_mph": KM_PER_MILE}
+_DURATIONS: Units = {
+    "duration_s": 1,
+    "duration": 1,
+    "duration_sec": 1,
+    "duration_seconds": 1,
+    "duration_min": 60,
+    "duration_minutes": 60,
+    "duration_h": 3_600,
+    "duration_hours": 3_600,
+}
+_SPEEDS: Units = {
+    "speed_kmh": 1,
+    "speed": 1,
+    "speed_km_h": 1,
+    "speed_kph": 1,
+    "speed_mph": KM_PER_MILE,
+    "speed_m_s": 3.6,
+}
 _IDS = ("ride_id", "id", "trip_id")
 _LONG = {name: name.replace("lon", "longitude").replace("lat", "latitude") for name in _POINTS}
 
@@ -200,7 +245,7 @@ def _simulated(frame: Frame) -> Frame:
             {
                 "ride_id": _text(frame, *_IDS),
                 "distance_km": _measure(frame, _DISTANCES),
-                "duration_s": _measure(frame, _DURATIONS),
+                "duration_s": _seconds(frame),
                 "speed_kmh": _measure(frame, _SPEEDS),
                 **{name: _number(frame, name, _LONG[name]) for name in _POINTS},
                 "fare": _number(frame, "fare"),
@@ -306,6 +351,7 @@ _ADAPTERS = {
         ),
         _simulated_when,
         _simulated,
+        measures=tuple(map(frozenset, (_DISTANCES, _DURATIONS, _SPEEDS))),
     ),
     "nyc_tlc": Adapter(
         _TLC_STARTS,

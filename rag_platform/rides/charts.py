@@ -13,6 +13,8 @@ Draw = Callable[["Figure"], None]
 # Usual rides that are drawn; the anomalous ones are drawn all, up to as many.
 MAX_POINTS = 1_500
 MAX_BARS = 12
+# Square points.
+_DOT, _LARGEST_DOT = 4, 400
 _USUAL, _ODD = "#8a9bb0", "#c8342b"
 # A degree of latitude is longer than one of longitude by this much; the poles are left out.
 _LEAST_COSINE = 0.1
@@ -24,7 +26,7 @@ def scatter(rides: Any) -> Draw:
 
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()
-        axes.scatter(usual[0], usual[1] / 60, s=4, c=_USUAL, label="usual", linewidths=0)
+        axes.scatter(usual[0], usual[1] / 60, s=_DOT, c=_USUAL, label="usual", linewidths=0)
         axes.scatter(odd[0], odd[1] / 60, s=22, c=_ODD, marker="x", label="anomalous")
         axes.set(xlabel="distance in km", ylabel="duration in minutes")
         # Rides of no distance are shown, too, which a logarithm does not.
@@ -46,10 +48,14 @@ def places(rides: Any) -> Draw | None:
 
 def _map(rides: Any) -> Draw:
     usual, odd = _sides(rides, "pickup_lon", "pickup_lat")
+    # Some cities tell the middle of the zone only: many rides are at one place.
+    spots, counts = np.unique(usual, axis=1, return_counts=True)
+    sizes = np.minimum(_DOT * counts, _LARGEST_DOT)
 
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()
-        axes.scatter(usual[0], usual[1], s=4, c=_USUAL, label="usual", linewidths=0)
+        axes.scatter(spots[0], spots[1], s=sizes, c=_USUAL, linewidths=0)
+        axes.scatter([], [], s=_DOT, c=_USUAL, label="usual, larger where more rides begin")
         axes.scatter(odd[0], odd[1], s=22, c=_ODD, marker="x", label="anomalous")
         axes.set(xlabel="longitude of the pickup", ylabel="latitude")
         middle = np.median(np.concatenate([usual[1], odd[1]]))

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rag_platform.rides.features import SMALL_SHARE, Readings, Usual, in_range, readings
+from rag_platform.rides.features import Readings, Usual, in_range, readings
+from rag_platform.rides.robust import SMALL_SHARE
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,8 @@ from rag_platform.rides.tables import CLUSTERS, RAW, DayTables, Facts
 
 @dataclass(frozen=True, slots=True)
 class ClusterFigures:
-    """What was found in a day. `why` counts the labels; a ride may have several."""
+    """What was found in a day. `why` counts the labels, the most frequent first; a ride
+    may have several."""
 
     rides: int
     clusters: int
@@ -26,7 +27,8 @@ class ClusterFigures:
     @classmethod
     def of(cls, facts: Facts) -> "ClusterFigures":
         """As they were kept with the day's table; the rides are the table's own rows."""
-        return cls(facts["rows"], facts["clusters"], facts["anomalies"], facts["why"])
+        why: dict[str, int] = dict(Counter(facts["why"]).most_common())
+        return cls(facts["rows"], facts["clusters"], facts["anomalies"], why)
 
 
 class RideClusters:
@@ -45,7 +47,7 @@ class RideClusters:
         facts = {
             "clusters": len(set(found["cluster"].unique().to_pylist()) - {-1}),
             "anomalies": odd.num_rows,
-            "why": dict(why.most_common()),
+            "why": why,
         }
         self._tables.write(CLUSTERS, day, found, facts)
         return self.figures(day)

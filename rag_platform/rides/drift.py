@@ -77,7 +77,8 @@ def sample(rides: Any, zone: str) -> Sample:
     local = rides["started_at"].to_pandas().dt.tz_convert(zone).dt
     hours = pa.chunked_array([pa.array(local.hour + local.minute / 60, pa.float64())])
     figures = {"hour": hours, **{name: rides[name] for name in EDGES if name != "hour"}}
-    found: Sample = {name: column.drop_null().to_numpy() for name, column in figures.items()}
+    values = {name: column.to_numpy() for name, column in figures.items()}
+    found: Sample = {name: column[~np.isnan(column)] for name, column in values.items()}
     return found | {ZONE: np.array(rides[ZONE].drop_null().to_pylist(), dtype=object)}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rag_platform.rides.robust import Floats, spread, usual_range
+from rag_platform.rides.robust import SMALL_SHARE, Floats, spread, usual_range
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
     Keys = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
-# A pattern is what more than one ride in twenty does. What fewer do is odd, however alike they are.
-SMALL_SHARE = 0.05
 # Differences below one percent are rounding.
 _LEAST_SPREAD = 0.01
 # A speed may differ by some percent from distance through time without contradicting it.
@@ -32,6 +30,8 @@ _PER_BIN = 50
 _HALF_WEIGHT = 30
 # In spreads of the durations at one distance.
 _FAR_LESS = 3.0
+# Spreads from the usual; what lies farther is no more unusual, and its square must be a number.
+_FARTHEST = 1e6
 _HOURS_OF_WEEK = 168
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
 _CONTEXT = ("traffic", "weather", "news")
@@ -132,6 +132,45 @@ class _Curve:
 
 
 @dataclass(frozen=True)
+class _Told:
+    """How the speed that rides tell agrees with their distance and duration.
+
+    `steps` are what distance, duration and speed are rounded to, `offset` kilometres of no account;
+    `ratio` is what speed by duration gives of the distance, as in another unit.
+    """
+
+    steps: tuple[float, float, float]
+    offset: float
+    ratio: float
+    spread: float
+
+    @classmethod
+    def of(cls, sample: Readings, steps: tuple[float, float, float], offset: float) -> "_Told":
+        """Learn from some rides, most of which are usual."""
+        with np.errstate(all="ignore"):
+            ratios = sample.speed_kmh * sample.duration_s / 3600.0 / sample.distance_km
+        ratios = ratios[np.isfinite(ratios) & (ratios > 0.0)]
+        ratio = float(np.median(ratios)) if len(ratios) else 1.0
+        away = cls(steps, offset, ratio, 1.0).features(sample)
+        width = max(spread(away[~np.isnan(away)]), _SPEED_SPREAD)
+        return cls(steps, offset, ratio, width)
+
+    def features(self, rides: Readings) -> Floats:
+        """In spreads, above 0 where the speed is too high; NaN where a figure is unknown."""
+        km_step, s_step, kmh_step = self.steps
+        unit = 3600.0 * self.ratio
+        way = rides.distance_km + self.offset
+        with np.errstate(all="ignore"):  # figures may be absurd
+            told = rides.speed_kmh * rides.duration_s / unit + self.offset
+            away = np.log(told) - np.log(way)
+            # What half a step of the rounding explains is no contradiction.
+            rounded = (rides.speed_kmh * s_step + rides.duration_s * kmh_step) / unit
+            slack = (km_step / way + rounded / told) / 2.0
+            found = np.sign(away) * np.maximum(np.abs(away) - slack, 0.0) / self.spread
+        return np.where(np.isfinite(found), found, np.nan)
+
+
+@dataclass(frozen=True)
 class Usual:
     """What most rides of a table do, learned from a sample of it."""
 
@@ -143,8 +182,7 @@ class Usual:
     way_spread: float
     time_middle: float
     time_spread: float
-    told_middle: float
-    told_spread: float
+    told: "_Told"
     curve: _Curve | None
     effects: tuple[Floats, ...]
 
@@ -168,8 +206,7 @@ class Usual:
         )
         way_middle, way_spread = _middle_and_spread(np.log(distance[moved] + offset))
         time_middle, time_spread = _middle_and_spread(np.log(duration[lasted]))
-        told = _told(sample)
-        told_middle, told_spread = _middle_and_spread(told[np.isfinite(told)])
+        steps = distance_step, duration_step, _step(sample.speed_kmh)
         return cls(
             distance_step=distance_step,
             duration_step=duration_step,
@@ -179,8 +216,7 @@ class Usual:
             way_spread=way_spread,
             time_middle=time_middle,
             time_spread=time_spread,
-            told_middle=told_middle,
-            told_spread=max(told_spread, _SPEED_SPREAD),
+            told=_Told.of(sample, steps, offset),
             curve=curve,
             effects=effects,
         )
@@ -203,10 +239,10 @@ class Usual:
             [
                 (way - self.way_middle) / self.way_spread,
                 pace,
-                (_told(rides) - self.told_middle) / self.told_spread,
+                self.told.features(rides),
             ]
         )
-        return np.ascontiguousarray(places.T)
+        return np.asarray(np.clip(places.T, -_FARTHEST, _FARTHEST), order="C")
 
     def expected_s(self, rides: Readings) -> Floats:
         """The duration that is usual for the way, the hour and what else is known, in seconds."""
@@ -226,14 +262,6 @@ class Usual:
             # A group that the sample did not hold has no effect.
             expected = expected + np.append(effect, 0.0)[np.minimum(group, len(effect))]
         return expected
-
-
-def _told(rides: Readings) -> Floats:
-    """The log of the speed that the ride tells against that of its distance and duration."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        told = np.log(rides.speed_kmh) + np.log(rides.duration_s / 3600.0)
-        told = told - np.log(rides.distance_km)
-    return np.where(np.isfinite(told), told, np.nan)
 
 
 def _step(values: Floats) -> float:

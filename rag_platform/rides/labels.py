@@ -95,12 +95,15 @@ class _Figures:
         """(rides, labels)."""
         alone = np.max([np.abs(self._way), np.abs(self._time), np.abs(self._speed)], axis=0)
         together = np.where(alone <= 1.0, np.abs(self._pace), 0.0)
+        slow = np.maximum(self._pace, -self._speed)
+        fast = np.maximum(-self._pace, self._speed)
         return np.stack(
             [
                 np.maximum(self._pace, self._time),
                 self._way,
-                np.maximum(self._pace, -self._speed),
-                np.maximum(-self._pace, self._speed),
+                # Five seconds without a metre are both: quick for a ride, and no speed.
+                np.where(slow >= fast, slow, 0.0),
+                np.where(fast > slow, fast, 0.0),
                 np.maximum(together, np.abs(self._told)),
             ],
             axis=1,

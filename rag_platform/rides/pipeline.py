@@ -16,8 +16,8 @@ from rag_platform.storage.objects import display_url
 
 if TYPE_CHECKING:
     from rag_platform.llm.gateway import Gateway
-    from rag_platform.rides.report import Report
-    from rag_platform.rides.reporting import Image, RideReport
+    from rag_platform.rides.pages import Report
+    from rag_platform.rides.report import Image, RideReport
     from rag_platform.rides.summaries import SummaryFigures
     from rag_platform.settings_pipelines import RidesSettings
     from rag_platform.storage.catalog import Catalog
@@ -69,7 +69,7 @@ class Rides:
     @property
     def report(self) -> "RideReport":
         """The stage that writes the report."""
-        from rag_platform.rides.reporting import RideReport
+        from rag_platform.rides.report import RideReport
 
         return RideReport(days=self.days, tables=self.tables, letters=self.letters)
 

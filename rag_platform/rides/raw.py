@@ -131,6 +131,7 @@ class RawRides:
             latest=self._days.bounds(span.last + _ONE)[1],
             takes_untold=day == span.first,
             takes_file=day in span,
+            names_day=span.first == span.last,
         )
 
 

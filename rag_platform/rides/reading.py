@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # Part of what a letter says about its step; a change means that other rows are refused.
-READING_FINGERPRINT = "rides-1"
+READING_FINGERPRINT = "rides-2"
 _EVER, _NEVER = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 
@@ -33,6 +33,7 @@ class Window:
     Such rows, and those without a time, count to the day of the row before them or, at the top of
     a file, of the first one with a time. Where there is none, `takes_untold` says whether this
     day takes them. `takes_file`: a file that cannot be read is a problem of this day.
+    `names_day`: the file's name is of one day, so that its rides need no times.
     """
 
     begins: datetime
@@ -41,6 +42,7 @@ class Window:
     latest: datetime | None = None
     takes_untold: bool = True
     takes_file: bool = True
+    names_day: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +77,26 @@ def read_parts(
     """
     chosen = adapter(adapter_name)
     of_day = _OfDay(window) if window else None
-    is_first = True
+    timeless: bool | None = None  # until the columns are known
     for chunk in records(path, name, chosen.columns):
-        if is_first and chunk.numbers and not set(chosen.starts) & set(chunk.frame.columns):
-            detail = f"none of the columns {', '.join(chosen.starts)}; is `rides.adapter` right?"
-            if window is None or window.takes_file:
-                yield Part(ride_schema().empty_table(), [BadRow(None, "wrong_columns", detail)])
-            return
-        is_first = is_first and not chunk.numbers
-        yield _taken(chunk, name, chosen, of_day, seen)
+        if timeless is None and chunk.numbers:
+            columns = set(chunk.frame.columns)
+            timeless = chosen.is_timeless(columns)
+            if wrong := _wrong(chosen, columns, needs_times=bool(window and not window.names_day)):
+                if window is None or window.takes_file:
+                    yield Part(ride_schema().empty_table(), [BadRow(None, "wrong_columns", wrong)])
+                return
+        yield _taken(chunk, name, chosen, of_day, seen, timeless=bool(timeless))
+
+
+def _wrong(chosen: Adapter, columns: set[str], *, needs_times: bool) -> str | None:
+    """What is wrong with a file of these columns."""
+    if columns & set(chosen.starts):
+        return None
+    problem = f"none of the columns {', '.join(chosen.starts)}"
+    if not chosen.is_timeless(columns):
+        return f"{problem}; is the adapter right?"
+    return f"{problem}, nor a day in the file's name, as 2026-11-25.csv" if needs_times else None
 
 
 def _numbered(bad: list[BadRow]) -> int:
@@ -91,7 +104,13 @@ def _numbered(bad: list[BadRow]) -> int:
 
 
 def _taken(
-    chunk: Chunk, name: str, chosen: Adapter, of_day: "_OfDay | None", seen: set[str]
+    chunk: Chunk,
+    name: str,
+    chosen: Adapter,
+    of_day: "_OfDay | None",
+    seen: set[str],
+    *,
+    timeless: bool,
 ) -> Part:
     import pandas as pd
     import pyarrow as pa
@@ -110,7 +129,7 @@ def _taken(
     ride.insert(1, "started_at", started)
     own = _prefix(name) + pd.Series(numbers, index=ride.index).astype("string")
     ride["ride_id"] = ride["ride_id"].fillna(own)
-    refused = problems(ride)
+    refused = problems(ride, timeless=timeless)
     refused |= _duplicates(ride["ride_id"].drop(index=list(refused)), seen)
     bad = [*bad, *(BadRow(numbers[at], *reason) for at, reason in refused.items())]
     good = ride.drop(index=list(refused))

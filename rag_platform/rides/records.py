@@ -9,6 +9,7 @@ import functools
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ MAX_CELL = 1_000
 # Unpacked bytes of a row group of a Parquet file.
 MAX_GROUP_BYTES = 1024**3
 _MAX_NAME = 200
+_BETWEEN = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,11 @@ def records(path: Path, name: str, wanted: frozenset[str]) -> Iterator[Chunk]:
 
 @functools.lru_cache(maxsize=4_096)
 def plain(name: str) -> str:
-    """A column's name in lower case with `_` for spaces: `Trip Seconds` is `trip_seconds`."""
-    return "_".join(name.lower().split())
+    """A column's name in lower case with `_` for what is neither letter nor digit.
+
+    `Trip Seconds` is `trip_seconds`, `Distance (km)` is `distance_km`.
+    """
+    return _BETWEEN.sub("_", name.lower()).strip("_")
 
 
 def _broken(reason: str, detail: str) -> Chunk:

@@ -6,8 +6,14 @@ import numpy as np
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
-# The share of usual values that may lie beyond each end of the usual range.
-_BEYOND = 0.001
+# A pattern is what more than one ride in twenty does. What fewer do is odd, however alike they are.
+SMALL_SHARE = 0.05
+# So many values make a pattern of their own, where they are that share.
+_LEAST_PATTERN = 20
+_LEAST_SPREAD = 0.1
+# The share of usual values that may lie beyond each end of the usual range: one in a thousand
+# beyond the two.
+_BEYOND = 0.0005
 # Nothing within so many spreads is unusual, however few values there are.
 _LEAST_RANGE = 3.0
 _HALF_OF_NORMAL = 1.349  # the middle half of a normal distribution, in standard deviations
@@ -43,7 +49,24 @@ def usual_range(values: Floats) -> Range:
     Each end is extrapolated from the values inside, in two ways, and the nearer one counts: a
     Weibull tail through the quantiles 0.5, 0.7 and 0.9, which a few percent of odd values hardly
     move; and an exponential tail through the quantiles 0.9 and 0.98 of what the last round kept.
+    Where more than `SMALL_SHARE` of the values lie beyond an end, they are a pattern of their own,
+    and the far end of that counts.
     """
+    found = _range_of_most(values)
+    return Range(
+        min(found.low, -_end_of_pattern(-values[values < found.low], len(values))),
+        max(found.high, _end_of_pattern(values[values > found.high], len(values))),
+    )
+
+
+def _end_of_pattern(beyond: Floats, among: int) -> float:
+    if len(beyond) <= max(SMALL_SHARE * among, _LEAST_PATTERN):
+        return -np.inf
+    middle, width = float(np.median(beyond)), max(spread(beyond), _LEAST_SPREAD)
+    return middle + width * usual_range((beyond - middle) / width).high
+
+
+def _range_of_most(values: Floats) -> Range:
     kept = values
     found = Range(-np.inf, np.inf)
     for round_ in range(_ROUNDS):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from rag_platform.errors import PlatformError
+from rag_platform.llm.budget import BudgetExceeded
 from rag_platform.llm.errors import InvalidAnswer, ModelRefused
 from rag_platform.llm.gateway import Ask, Completion, ExtractiveAnswer, Gateway
 from rag_platform.rides.days import Days
@@ -30,6 +31,13 @@ _MAX_TEXT = 200
 _TYPICAL = ("distance_km", "duration_s", "speed_kmh", "fare")
 _TEXTS = ("pickup_zone", "dropoff_zone", "weather", "traffic", "news", "reason")
 _FACTS = ("ride_id", "started_at", *_TYPICAL, *_TEXTS, "score", "why")
+
+# What a model made of a ride, which another time will not be better.
+_LASTING = (InvalidAnswer, ModelRefused)
+# Other failures of one ride; the next may be answered. So many of any other kind, one after the
+# other: the service is down, or refuses us, and the rest waits.
+_OF_ONE_RIDE = (*_LASTING, BudgetExceeded)
+_GIVE_UP = 5
 
 SUMMARIZED, DEFERRED, FAILED = "summarized", "deferred", "failed"
 
@@ -158,8 +166,24 @@ class RideSummaries:
         return {keys[key]: json.loads(value) for key, value in found.items()}
 
     def _asked(self, facts: Sequence[str]) -> Iterator[Completion[RideSummary] | PlatformError]:
-        asks = (Ask(PROMPT, {"ride": text}, RideSummary) for text in facts)
-        return self._gateway.map(asks)
+        """An answer for each; of a service that is down not all have to wait for theirs."""
+        failures: list[PlatformError] = []  # one after the other
+
+        def asks() -> Iterator[Ask[RideSummary]]:
+            for text in facts:
+                if len(failures) >= _GIVE_UP:
+                    return
+                yield Ask(PROMPT, {"ride": text}, RideSummary)
+
+        left = len(facts)
+        for answer in self._gateway.map(asks()):
+            left -= 1
+            if isinstance(answer, PlatformError) and not isinstance(answer, _OF_ONE_RIDE):
+                failures.append(answer)
+            else:
+                failures.clear()
+            yield answer
+        yield from failures[-1:] * left
 
     def _kept(self, facts: str, answer: Completion[RideSummary]) -> Row:
         value = {
@@ -202,14 +226,13 @@ def _row(rank: int, ride: Row, answer: Row | None, problem: PlatformError | None
     if answer is not None:
         return about | answer | {"rank": rank, "status": SUMMARIZED}
     # What a model made of this ride stays; a budget, a limit or a service may be another tomorrow.
-    is_lasting = isinstance(problem, InvalidAnswer | ModelRefused)
-    status = FAILED if is_lasting else DEFERRED
+    status = FAILED if isinstance(problem, _LASTING) else DEFERRED
     return about | {"rank": rank, "status": status, "reason": shown(str(problem))}
 
 
 def facts_of(ride: Mapping[str, Any], typical: Mapping[str, float], days: Days) -> str:
     """What is told about a ride, as JSON. Texts of the files are cut and stay on one line."""
-    local = ride["started_at"].astimezone(days.zone)
+    started = ride["started_at"]
     texts = {
         "from": ride["pickup_zone"],
         "to": ride["dropoff_zone"],
@@ -219,7 +242,7 @@ def facts_of(ride: Mapping[str, Any], typical: Mapping[str, float], days: Days) 
         "reason": ride["reason"],
     }
     found = {
-        "started": f"{local:%A %H:%M}",
+        **({"started": f"{started.astimezone(days.zone):%A %H:%M}"} if started else {}),
         **_measures(ride, _hundredths),
         **{name: shown(text, _MAX_TEXT) for name, text in texts.items() if text},
         "why": ride["why"] or [],
@@ -256,7 +279,8 @@ def compose(ask: Ask[Any]) -> ExtractiveAnswer:
 
 def _sentences(facts: Row) -> Iterator[str]:
     way = "".join(f" {word} {facts[word]}" for word in ("from", "to") if word in facts)
-    yield f"{_figures(facts)}{way}, started {facts['started']}."
+    started = f", started {facts['started']}" if "started" in facts else ""
+    yield f"{_figures(facts)}{way}{started}."
     if facts.get("reason"):
         yield f"{facts['reason'].rstrip('.')}."
     elif facts["why"]:

@@ -203,6 +203,14 @@ def test_enrich_and_apply_are_recorded_runs(place: Place) -> None:
         "open_reviews": 0,
         "overdue": 0,
     }
+    told = place.run("enrich", SOURCE, "--to", WINDOW, code=2).stderr
+    assert "write --window KEY, or --from KEY [--to KEY]" in told
+    told = place.run("enrich", SOURCE, "--from", "2026-06-02", "--to", "2026-06-03", code=1).stderr
+    assert "notes: no page from 2026-06-02 to 2026-06-03." in told
+    place.save(gate=0.0, labels=LABELS | {"loans": "whatever is lent"})
+    [run] = place.json("enrich", SOURCE, "--from", WINDOW)["runs"]
+    # People decided; another gate does not change that.
+    assert (run["window"], run["page"]["statuses"]) == (WINDOW, {"published": 1, "rejected": 1})
     place.save(sources=[], labels={})
     told = place.run("enrich", SOURCE, code=1).stderr
     assert "not enriched; `enrichment.sources` in platform.yaml has: none" in told

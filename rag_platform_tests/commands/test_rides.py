@@ -2,7 +2,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,20 +9,10 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from rag_platform.commands.group import Cli
-from rag_platform.commands.rides import rides, simulate_rides
+from rag_platform.cli import main
+from rag_platform.rides.saving import save
 from rag_platform.rides.schema import clustered_schema, ride_schema
 from rag_platform.rides.simulation import MOST_RIDES
-
-
-@click.group(cls=Cli)
-@click.option("--debug", is_flag=True)
-def main(debug: bool) -> None:
-    """The verbs of this module alone."""
-
-
-main.add_command(rides)
-main.add_command(simulate_rides)
 
 DAY = ("--date", "2026-06-30")
 
@@ -79,7 +68,7 @@ def test_people_read_what_was_found(place: Place) -> None:
     source = place.simulated("day.parquet")
     output = place.root / "out.parquet"
     shown = place.run("rides", "cluster", "--input", str(source), "--output", str(output))
-    assert "3,000 rides in 1 clusters" in shown.stdout
+    assert "3,000 rides in 1 cluster, " in shown.stdout
     assert "long_time: " in shown.stdout
 
 
@@ -107,6 +96,44 @@ def test_no_rides_at_all(place: Place) -> None:
     assert table.schema.equals(clustered_schema())
 
 
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl", "parquet"])
+def test_rides_need_no_times_and_no_ids(place: Place, ending: str) -> None:
+    day = pq.read_table(place.simulated("day.parquet", count=400))
+    kept = {"distance_km": "Distance (km)", "duration_s": "duration", "speed_kmh": "speed"}
+    kept |= {name: name for name in ("news", "weather", "traffic")}
+    source = place.root / f"plain.{ending}"
+    save(day.select(list(kept)).rename_columns(list(kept.values())), source)
+    told, table = place.clustered(source)
+    assert (told["rides"], told["bad"]) == (400, 0)
+    assert table["started_at"].null_count == 400
+    assert len(set(table["ride_id"].to_pylist())) == 400
+    np.testing.assert_array_equal(table["distance_km"], day["distance_km"])
+    assert table["weather"].equals(day["weather"])
+
+
+def test_a_file_whose_records_are_all_bad_is_an_error(place: Place) -> None:
+    source = place.root / "day.csv"
+    source.write_text("distance,duration\n-1,60\n-2,60\n5,\n", encoding="utf-8")
+    output = place.root / "out.parquet"
+    command = ("rides", "cluster", "--input", str(source), "--output", str(output))
+    assert place.run(*command, code=1).stderr == (
+        f"error: {source}: 3 records are no rides (2 range_distance_km, 1 missing_duration_s), "
+        f"see {place.root / 'out.bad.jsonl'}\n"
+    )
+    assert not output.exists()
+
+
+def test_units_that_no_city_has_are_a_warning(place: Place) -> None:
+    source = place.root / "day.csv"
+    rows = "".join(f"{n},6,{15 + n % 9}\n" for n in range(40))
+    source.write_text(f"id,distance,duration\n{rows}", encoding="utf-8")
+    output = place.root / "out.parquet"
+    command = ("rides", "cluster", "--input", str(source), "--output", str(output))
+    shown = place.run(*command)
+    assert "are the units those of the columns' names (see duration_min" in shown.stderr
+    assert pq.read_table(output).num_rows == 40
+
+
 def test_a_file_that_cannot_be_read_is_told(place: Place) -> None:
     broken = place.root / "broken.parquet"
     broken.write_bytes(b"PAR1 and then nothing")
@@ -129,11 +156,50 @@ def test_an_impossible_output_is_refused(place: Place, output: str, said: str) -
     assert source.read_bytes() == before
 
 
+def test_what_is_written_beside_the_output_does_not_take_the_input_s_place(place: Place) -> None:
+    source = place.simulated("day.jsonl", count=10).rename(place.root / "day.bad.jsonl")
+    before = source.read_bytes()
+    output = place.root / "day.parquet"
+    command = ("rides", "cluster", "--input", str(source), "--output", str(output))
+    assert "must not be the" in place.run(*command, code=2).stderr
+    assert source.read_bytes() == before
+
+
 def test_an_output_that_cannot_be_written_is_told(place: Place) -> None:
     source = place.simulated("day.parquet", count=10)
     output = place.root / "no" / "folder.parquet"
     command = ("rides", "cluster", "--input", str(source), "--output", str(output))
     assert f"{output}: cannot be written" in place.run(*command, code=1).stderr
+
+
+def test_days_are_run_from_their_files_to_their_reports(place: Place) -> None:
+    place.settings = {"rides": {"url": str(place.root / "rides"), "start": "2026-06-01"}}
+    place.run("simulate-rides", *DAY, "--rides", "400")
+    found = json.loads(place.run("rides", "run", *DAY, "--to", "2026-07-01", "--json").stdout)
+    assert [row["date"] for row in found] == ["2026-06-30", "2026-07-01"]
+    assert [row["rides"] for row in found] == [400, 0]
+    assert Path(found[0]["report"]).read_text(encoding="utf-8").startswith("<!doctype html>")
+    (place.root / "rides" / "broken.parquet").write_bytes(b"nothing")
+    again = place.run("rides", "run", *DAY, code=1)
+    assert again.stdout.startswith("2026-06-30: 400 rides, ")
+    assert "files that cannot be read to their end: 1" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("days", "code", "said"),
+    [
+        (("--date", "2026-05-31"), 1, "the rides run from 2026-06-01"),
+        (("--date", "2100-01-01"), 1, "the last day that has ended is"),
+        ((*DAY, "--to", "2026-06-29"), 2, "must not be before --date"),
+    ],
+)
+def test_days_that_cannot_be_run(place: Place, days: tuple[str, ...], code: int, said: str) -> None:
+    place.settings = {"rides": {"url": str(place.root), "start": "2026-06-01"}}
+    assert said in place.run("rides", "run", *days, code=code).stderr
+
+
+def test_without_rides_in_the_settings_there_is_no_day_to_run(place: Place) -> None:
+    assert "rides" in place.run("rides", "run", *DAY, code=1).stderr
 
 
 def test_a_day_goes_into_the_folder_of_the_settings(place: Place) -> None:

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from rag_platform.defs.documents.factory import FOLLOW, asset_key
+from rag_platform.defs.enrichment import automation
 from rag_platform.defs.enrichment.automation import job_name
 from rag_platform.defs.enrichment.definitions import enrichment
 from rag_platform.defs.enrichment.factory import MODEL_STAGES, STAGES, keys_of
@@ -181,10 +182,10 @@ def test_a_bad_page_stops(enriched: Enriched) -> None:
     problem = outcome.failed()["page_quality_holds"]
     assert problem.startswith(f"{WINDOW}: ")
     assert "of the required fields of 3 documents are missing (language 3" in problem
-    assert problem.endswith(
-        "nothing of it is published: see the missing fields and the sample, then run again"
-    )
+    assert problem.endswith("set its reaction to review; then run the window again")
     assert enriched.statuses() == {"held"}
+    page = outcome.metadata("enriched_docs", WINDOW)
+    assert "| 0.txt | language |" in page["odd documents"]
 
 
 @pytest.mark.parametrize(("reaction", "status"), [("review", "in_review"), ("warn", "in_review")])
@@ -209,7 +210,8 @@ def test_over_the_budget_is_a_warning(paid: tuple[Enriched, Model]) -> None:
     assert outcome.success
     assert outcome.failed() == {
         "no_enrichment_is_deferred": "2 documents wait for the budget or the service; the next run "
-        "takes them. Raise llm.budget, or run again after 00:00 UTC"
+        "takes them. Raise llm.budget, also for a document that is dearer than a run may be, or "
+        "run again after 00:00 UTC"
     }
     assert outcome.metadata("entities", WINDOW)["deferred"] == 2
     enriched.llm |= {"budget": {"daily_usd": 5, "run_usd": 5}}
@@ -287,7 +289,9 @@ def tick(enriched: Enriched) -> list[str]:
     return [request.partition_key or "" for request in requests]
 
 
-def test_the_schedule_asks_for_what_waits(enriched: Enriched, tmp_path: Path) -> None:
+def test_the_schedule_asks_for_what_waits(
+    enriched: Enriched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # A schedule finds its instance by reference, and one in memory has none.
     home = tmp_path / "dagster"
     home.mkdir()
@@ -309,6 +313,9 @@ def test_the_schedule_asks_for_what_waits(enriched: Enriched, tmp_path: Path) ->
         job, tags={"dagster/partition": WINDOW}, status=dg.DagsterRunStatus.STARTED
     )
     assert tick(enriched) == []
+    # One that has been under way for too long was killed.
+    monkeypatch.setattr(automation, "_LONGEST_RUN", timedelta())
+    assert tick(enriched) == [WINDOW]
     enriched.location.instance.delete_run(run.run_id)
     enriched.run(WINDOW)
     assert tick(enriched) == []

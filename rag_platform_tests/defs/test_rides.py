@@ -266,9 +266,9 @@ def test_too_many_bad_records_fail_their_check(runs: RidesRuns) -> None:
     outcome = runs.run(DAY)
     assert outcome.stages == list(STAGES)
     assert outcome.failed() == {
-        "bad_share_is_in_bounds": f"{DAY}: 1 files cannot be read to their end; {DAY}: 3 of 10 "
-        "records are bad, over the share of 10%. See the dead letters in the metadata; correct "
-        "the files or raise rides.max_bad_share"
+        "bad_share_is_in_bounds": f"{DAY}: files that cannot be read to their end: 1; {DAY}: 3 "
+        "of 10 records are bad, over the share of 10%. See the dead letters in the metadata; "
+        "correct the files or raise rides.max_bad_share"
     }
     runs.configure(max_bad_share=0.3)
     (runs.folder / "b.parquet").unlink()

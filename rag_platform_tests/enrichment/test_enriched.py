@@ -14,6 +14,7 @@ from rag_platform.documents.identity import document_id
 from rag_platform.enrichment.fields import PUBLISHED, digest_of
 from rag_platform.enrichment.progress import newest_window, unaccounted, unfinished_windows
 from rag_platform.enrichment.report import page_enrichment, status_problems
+from rag_platform.llm.errors import ModelUnavailable
 from rag_platform.storage.schema import documents, enrichments, reviews
 from rag_platform_tests.conformance.harness import SOURCE
 from rag_platform_tests.conformance.killing import COMMIT, Killed, raise_killed, tripped
@@ -363,11 +364,19 @@ def _broken_for_cards(ask: Any) -> Any:
 
 
 class Life(RuleBasedStateMachine):
-    """Documents come, change and go; pages are enriched and replayed in any order; people decide
-    now and then. Every document with a text that was enriched has exactly one status."""
+    """Documents come, change, move and go; pages are enriched and replayed in any order, by another
+    gate or while the service is down; people decide now and then.
+
+    Every document with a text that was enriched has exactly one status, and a decision that took
+    effect holds wherever its text stands.
+    """
 
     keys = st.sampled_from(["a.md", "b.md", "c.md"])
-    sure = st.sampled_from(["0.50", "0.60", "0.85", "0.95"])
+    texts = st.builds(
+        lambda label, sure: text(label, f"sure {sure}"),
+        st.sampled_from(["loans", "cards"]),
+        st.sampled_from(["0.50", "0.60", "0.85"]),
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -376,30 +385,48 @@ class Life(RuleBasedStateMachine):
 
         self.folder = tempfile.TemporaryDirectory()
         self.world = World(Path(self.folder.name))
-        self.world.gateway = {"extractive": PLAIN}
+        self.is_down = False
+        self.world.gateway = {"extractive": dict.fromkeys(PLAIN, self.answer)}
         self.world.rules = {"quality": {"reaction": "warn"}}
         self.window = 0
         self.written: set[str] = set()
         self.enriched: set[str] = set()
-        self.texts: dict[str, str] = {}
-        # A document that stays: a source that lists nothing is refused.
-        self.world.folder.write("stays.md", text("cards"))
+        # A document that stays, as a source that lists nothing is refused; and two to decide on.
+        self.held = {"a.md": text("loans", "sure 0.50"), "b.md": text("cards", "sure 0.60")}
+        for key, content in {"stays.md": text("cards"), **self.held}.items():
+            self.world.folder.write(key, content)
+        self.sync()
+
+    def answer(self, ask: Any) -> Any:
+        if self.is_down:
+            raise ModelUnavailable("down")
+        return PLAIN[ask.prompt_name](ask)
 
     def teardown(self) -> None:
         self.world.platform.close()
         self.folder.cleanup()
 
-    @rule(key=keys, label=st.sampled_from(["loans", "cards"]), sure=sure)
-    def write(self, key: str, label: str, sure: str) -> None:
-        self.texts[key] = text(label, f"sure {sure}")
-        self.world.folder.write(key, self.texts[key])
+    @rule(key=keys, content=texts)
+    def write(self, key: str, content: str) -> None:
+        self.held[key] = content
+        self.world.folder.write(key, content)
 
-    @precondition(lambda self: self.texts)
-    @rule(data=st.data())
-    def remove(self, data: st.DataObject) -> None:
-        key = data.draw(st.sampled_from(sorted(self.texts)))
-        del self.texts[key]
+    @precondition(lambda self: self.held)
+    @rule(data=st.data(), to=st.none() | keys)
+    def remove_or_move(self, data: st.DataObject, to: str | None) -> None:
+        key = data.draw(st.sampled_from(sorted(self.held)))
+        content = self.held.pop(key)
         self.world.folder.remove(key)
+        if to:
+            self.write(to, content)
+
+    @rule(is_down=st.booleans())
+    def service(self, is_down: bool) -> None:
+        self.is_down = is_down
+
+    @rule(gate=st.sampled_from([0.55, 0.8, 0.9]))
+    def gate(self, gate: float) -> None:
+        self.world.rules = {"quality": {"reaction": "warn"}, "gate": gate}
 
     @rule()
     def page(self) -> None:
@@ -407,6 +434,12 @@ class Life(RuleBasedStateMachine):
         self.world.run(WINDOWS[self.window])
         self.written.add(WINDOWS[self.window])
         self.enriched.discard(WINDOWS[self.window])
+
+    @rule()
+    def sync(self) -> None:
+        self.page()
+        self.world.enrich(WINDOWS[self.window])
+        self.enriched.add(WINDOWS[self.window])
 
     @precondition(lambda self: self.window < len(WINDOWS) - 1 and self.written)
     @rule()
@@ -421,8 +454,8 @@ class Life(RuleBasedStateMachine):
         self.enriched.add(window)
 
     @precondition(lambda self: self.world.reviews.queue())
-    @rule(approve=st.booleans())
-    def decide(self, approve: bool) -> None:
+    @rule(decision=st.sampled_from(["approve", "correct", "reject"]), at_once=st.booleans())
+    def decide(self, decision: str, at_once: bool) -> None:
         review = self.world.reviews.queue()[0]
         with self.world.platform.catalog.read() as connection:
             stands = connection.scalar(
@@ -432,10 +465,10 @@ class Life(RuleBasedStateMachine):
             )
         if stands != review.text_hash:
             return
-        if approve:
-            self.world.reviews.approve(review.id, by="ann")
-        else:
-            self.world.reviews.reject(review.id, by="ann")
+        more = {"label": "billing"} if decision == "correct" else {}
+        getattr(self.world.reviews, decision)(review.id, by="ann", **more)
+        if at_once:
+            self.world.reviews.apply()
 
     @rule()
     def apply(self) -> None:
@@ -450,12 +483,19 @@ class Life(RuleBasedStateMachine):
         for review in self.world.reviews.queue():
             open_[review.doc_id] = open_.get(review.doc_id, 0) + 1
         assert set(open_.values()) <= {1}
+        decisions = [r for r in self.world.review_rows() if r.decided_at is not None]
+        decided = {r.text_hash: r for r in sorted(decisions, key=lambda r: (r.decided_at, r.id))}
         for key, row in self.world.rows().items():
-            assert (row.status == "published") == (row.published is not None), key
+            if row.status != "deferred":
+                assert (row.status == "published") == (row.published is not None), key
             assert row.published is None or row.published_digest == digest_of(row.published)
+            last = decided.get(row.text_hash)
             if row.status == "in_review" and row.window in self.enriched:
-                decided = [r for r in self.world.review_rows() if r.text_hash == row.text_hash]
-                assert row.doc_id in open_ or any(r.applied_at is None for r in decided), key
+                assert row.doc_id in open_ or (last and last.applied_at is None), key
+            if last and last.applied_at and row.window in self.enriched:
+                label = {"approved": last.label, "corrected": "billing"}.get(last.status)
+                expected = ("published", label) if label else ("rejected", last.label)
+                assert (row.status, row.label) == expected, key
             assert json.dumps(row.fields)
 
 

@@ -41,9 +41,12 @@ def verdict(
     reaction: str = "stop",
     problems: tuple[str, ...] = (),
     decision: Any = None,
+    labels: tuple[str, ...] = ("loans", "cards"),
     **changes: Any,
 ) -> Verdict:
-    rules = EnrichmentSettings.model_validate({"gate": gate, "quality": {"reaction": reaction}})
+    rules = EnrichmentSettings.model_validate(
+        {"gate": gate, "labels": labels, "quality": {"reaction": reaction}}
+    )
     return decide(
         proposal(**changes),
         confidence=confidence,
@@ -114,3 +117,11 @@ def test_a_decision_stands_for_what_the_person_saw() -> None:
         id=9, status="rejected", decided_by="bob", fields=FIELDS, decision=None
     )
     assert (decided(rejected).status, decided(rejected).published) == ("rejected", None)
+
+
+def test_a_decision_for_a_label_that_is_no_more_does_not_hold() -> None:
+    assert verdict(0.5, decision=APPROVED, labels=("loans", "other")).status == "in_review"
+    rejected = SimpleNamespace(
+        id=9, status="rejected", decided_by="bob", fields=FIELDS, decision=None
+    )
+    assert verdict(decision=rejected, labels=("cards", "other")).status == "rejected"

@@ -27,6 +27,19 @@ def test_as_many_questions_as_are_then_asked(paid: World, model: Model) -> None:
     assert need(paid, FIRST) == EnrichmentNeed(dict.fromkeys(STEPS, 0))
 
 
+def test_what_waits_is_counted_with_all_its_steps(paid: World, model: Model) -> None:
+    paid.folder.write("a.md", "# Loans\n\nAnn Lee asks the bank what loans would cost her.")
+    paid.run(FIRST)
+    paid.gateway = {"usd": 0.000001}
+    paid.enrich(FIRST)
+    assert paid.statuses() == {"a.md": "deferred"}
+    paid.gateway = {}
+    assert need(paid, FIRST).questions == dict.fromkeys(STEPS, 1)
+    paid.enrich(FIRST)
+    assert len(model.asked) == 3
+    assert need(paid, FIRST) == EnrichmentNeed(dict.fromkeys(STEPS, 0))
+
+
 def test_pages_are_told_by_their_windows(paid: World, model: Model) -> None:
     paid.folder.write("a.md", "Ann Lee asks the bank what loans would cost her.")
     paid.sync(FIRST)

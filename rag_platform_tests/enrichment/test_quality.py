@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_platform.enrichment.quality import Measures, PageMeter, PageQuality, history, outliers
+from rag_platform.enrichment.quality import Measures, Odd, PageMeter, PageQuality, history, outliers
 from rag_platform.settings_pipelines import QualitySettings
 from rag_platform_tests.conformance.harness import SOURCE
 from rag_platform_tests.enrichment.conftest import FIRST, SECOND, World, text
@@ -18,8 +18,8 @@ def judged(
     missing: list[list[str]], measures: list[Measures] | None = None, past: list[Measures] = USUAL
 ) -> PageQuality:
     meter = PageMeter()
-    for lacks, measure in zip(missing, measures or USUAL, strict=False):
-        meter.add(lacks, measure)
+    for number, (lacks, measure) in enumerate(zip(missing, measures or USUAL, strict=False)):
+        meter.add(f"{number}.md", lacks, measure)
     return meter.judge(past, RULES)
 
 
@@ -67,6 +67,16 @@ def test_one_outlier_is_none_and_two_of_twenty_are_too_many() -> None:
         "2 of 20 documents are outliers in length, quality or confidence, over max_outlier_share 5%"
     ]
     assert judged([[]] * 40, [odd, odd, *USUAL[:38]]).problems == []
+
+
+def test_odd_documents_are_named() -> None:
+    measures = [USUAL[0], Measures(1_000_000, 0.05, 0.9), USUAL[2]]
+    page = judged([[], [], ["language"]], measures)
+    assert page.odd == [
+        Odd("1.md", (), ("characters 1,000,000", "quality 0.05")),
+        Odd("2.md", ("language",), ()),
+    ]
+    assert len(judged([["summary"]] * 50).odd) == 20
 
 
 def test_without_a_past_the_page_is_its_own_measure() -> None:

@@ -256,7 +256,32 @@ def test_a_label_that_is_missing_must_be_given(catalog: Catalog, tmp_path: Path)
     with catalog.begin() as connection:
         connection.execute(sa.insert(reviews).values(**review(1, "open", label=None)))
     queue = Reviews(catalog, labels=("loans",))
-    with pytest.raises(FieldsRefused, match="has no label; give one with `correct --label`"):
+    with pytest.raises(FieldsRefused, match="review 1: proposes no label; there are: loans"):
         queue.approve(1, by="ann")
-    with pytest.raises(FieldsRefused, match="has no label; give one with --label"):
+    with pytest.raises(FieldsRefused, match="with `reviews correct 1 --label`"):
         queue.correct(1, by="ann", fields={"author": "x"})
+
+
+def test_only_labels_of_the_settings_are_published(queued: World) -> None:
+    review = of(queued, "a.md")
+    fewer = Reviews(queued.platform.catalog, labels=("cards", "billing"))
+    with pytest.raises(FieldsRefused, match="proposes loans; there are: cards, billing"):
+        fewer.approve(review.id, by="ann")
+    fewer.correct(review.id, by="ann", label="cards")
+    fewer.apply()
+    assert queued.rows()["a.md"].published["label"] == "cards"
+
+
+def test_a_decision_reaches_copies_that_another_gate_let_through(plain: World) -> None:
+    content = text("loans", "sure 0.60")
+    plain.rules = {"gate": 0.5}
+    plain.folder.write("a.md", content)
+    plain.sync(FIRST)
+    plain.rules = {}
+    plain.folder.write("copy.md", content)
+    plain.sync(SECOND)
+    assert plain.statuses() == {"a.md": "published", "copy.md": "in_review"}
+    plain.reviews.reject(of(plain, "copy.md").id, by="ann")
+    assert plain.reviews.apply().windows == {SOURCE: {FIRST, SECOND}}
+    assert plain.statuses() == {"a.md": "rejected", "copy.md": "rejected"}
+    assert {row.published_digest for row in plain.rows().values()} == {None}

@@ -12,9 +12,10 @@ import pytest
 from rag_platform.documents.dead_letters import step_letters
 from rag_platform.enrichment.progress import unfinished_windows
 from rag_platform.llm.errors import ServiceRefused
+from rag_platform.llm.gateway import Gateway
 from rag_platform.llm.prompts import BUILT_IN
 from rag_platform_tests.conformance.harness import SOURCE
-from rag_platform_tests.enrichment.conftest import FIRST, MODEL, SECOND, Model, World
+from rag_platform_tests.enrichment.conftest import FIRST, LABELS, MODEL, SECOND, Model, World
 from rag_platform_tests.servers.openai_api import Fault, failing
 from rag_platform_tests.servers.openai_chat import asked_schema
 
@@ -212,6 +213,41 @@ def test_what_the_budget_does_not_reach_waits(paid: World, model: Model) -> None
     assert before < 18
 
 
+def test_one_that_is_too_dear_holds_up_nobody(paid: World, model: Model) -> None:
+    # First by its name, and dearer than what any run may cost.
+    paid.folder.write("0.md", LOANS + "\n\nIt is a long story, and she tells it well." * 800)
+    for number in range(1, 4):
+        paid.folder.write(f"{number}.md", f"{LOANS}\n\nNumber {number}.")
+    paid.gateway = {"usd": 0.03}
+    paid.sync(FIRST)
+    rest = {f"{number}.md": "published" for number in range(1, 4)}
+    assert paid.statuses() == {"0.md": "deferred", **rest}
+    paid.gateway = {"run_id": "raised"}
+    paid.enrich(FIRST)
+    assert paid.statuses() == {"0.md": "published", **rest}
+    assert len(model.asked) == 12
+
+
+def test_of_many_that_the_budget_refuses_few_are_tried(
+    paid: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(60):
+        paid.folder.write(f"{number}.md", f"{LOANS}\n\nNumber {number}.")
+    paid.gateway = {"usd": 0.000001}
+    paid.run(FIRST)
+    tried: list[str] = []
+    complete = Gateway.complete
+
+    def counted(gateway: Gateway, prompt: str, *args: Any, **kwargs: Any) -> Any:
+        tried.append(prompt)
+        return complete(gateway, prompt, *args, **kwargs)
+
+    monkeypatch.setattr(Gateway, "complete", counted)
+    assert paid.chain.entities.run(FIRST).deferred == 60
+    # 16 in a row, and those that were under way then: twice as many as there are threads.
+    assert 16 <= len(tried) <= 16 + 8
+
+
 def test_a_service_that_is_down_makes_documents_wait(paid: World, model: Model) -> None:
     paid.folder.write("a.md", LOANS)
     model.server.refuse = only("label", failing(503))
@@ -253,6 +289,19 @@ def test_another_prompt_is_asked_anew_and_nothing_else(
     # The summary came out the same, so the classification is not asked about again.
     assert model.asked[3:] == ["summary"]
     paid.gateway = {}
+    paid.enrich(FIRST)
+    assert len(model.asked) == 4
+
+
+def test_other_meanings_of_the_labels_are_asked_about_anew(paid: World, model: Model) -> None:
+    paid.folder.write("a.md", LOANS)
+    paid.sync(FIRST)
+    paid.rules = {"labels": LABELS | {"loans": "money that is lent"}}
+    paid.enrich(FIRST)
+    assert model.asked[3:] == ["label"]
+    system = model.server.requests[-1].body["messages"][0]["content"]
+    assert "money that is lent" in system
+    paid.rules = {}
     paid.enrich(FIRST)
     assert len(model.asked) == 4
 

@@ -52,8 +52,16 @@ def simulated(location: RidesLocation) -> Any:
         ({"distance": None, "distance_m": "2500"}, (2.5, 1200.0, 7.5)),
         ({"duration": None, "duration_min": 30}, (6.0, 1800.0, 12.0)),
         ({"duration": None, "speed_mph": 10}, (6.0, 6.0 / 16.09344 * 3600, 16.09344)),
-        # Distance and duration say more than a speed that was written down beside them.
-        ({"speed_kmh": 99}, (6.0, 1200.0, 18.0)),
+        ({"distance": None, "Distance (mi)": 5}, (8.04672, 1200.0, 24.14016)),
+        ({"distance": None, "distance_meters": 2500}, (2.5, 1200.0, 7.5)),
+        ({"duration": None, "Duration [min]": 30}, (6.0, 1800.0, 12.0)),
+        ({"duration": None, "duration_hours": 0.5}, (6.0, 1800.0, 12.0)),
+        ({"duration": "00:20:00"}, (6.0, 1200.0, 18.0)),
+        ({"duration": "1 days 00:20:00"}, (6.0, 87_600.0, 6.0 / 87_600 * 3600)),
+        ({"duration": None, "Speed (km/h)": 18}, (6.0, 1200.0, 18.0)),
+        ({"duration": None, "speed_m_s": 5}, (6.0, 1200.0, 18.0)),
+        # A speed that contradicts the others stays, for clustering to find.
+        ({"speed_kmh": 99}, (6.0, 1200.0, 99.0)),
     ],
 )
 def test_the_third_quantity_follows_from_two(simulated: Any, record: Any, expected: Any) -> None:
@@ -88,6 +96,31 @@ def test_other_times_are_none(location: RidesLocation, written: Any) -> None:
     rides, bad = read(location.write_lines("a.jsonl", [record]), "simulated")
     assert rides == []
     assert [row.reason for row in bad] == ["missing_started_at"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"distance": 6, "duration": 1200, "news": "fair"}, None),
+        ({"distance": 6, "speed": 18}, None),
+        ({"duration": 1200, "speed": 18}, None),
+        ({"distance": 6, "fare": 12}, "wrong_columns"),
+        ({"name": "lamp"}, "wrong_columns"),
+    ],
+)
+def test_rides_of_one_file_need_no_times(
+    location: RidesLocation, columns: dict[str, Any], problem: str | None
+) -> None:
+    rides, bad = read(location.write_lines("a.jsonl", [columns] * 2), "simulated")
+    assert [row.reason for row in bad] == ([problem] if problem else [])
+    assert [
+        (r["started_at"], r["distance_km"], r["duration_s"], r["speed_kmh"]) for r in rides
+    ] == ([] if problem else [(None, 6.0, 1200.0, 18.0)] * 2)
+
+
+def test_the_commission_s_records_are_no_rides_without_times(location: RidesLocation) -> None:
+    path = location.write("a.csv", "trip_distance,fare_amount\n2,9.5\n")
+    assert [row.reason for row in read(path, "nyc_tlc")[1]] == ["wrong_columns"]
 
 
 def test_other_names_and_texts(simulated: Any) -> None:
@@ -262,6 +295,16 @@ def test_typed_times_and_numbers(location: RidesLocation) -> None:
         assert bad == [], name
         assert rides[0]["started_at"] == datetime(2026, 6, 10, 12, tzinfo=UTC), name
         assert (rides[0]["speed_kmh"], rides[0]["weather"]) == (18.0, None)
+
+
+def test_a_typed_duration(location: RidesLocation) -> None:
+    from datetime import timedelta
+
+    table = pa.table({"distance": [6.0], "duration": pa.array([timedelta(minutes=20)])})
+    path = location.folder / "a.parquet"
+    pq.write_table(table, path)
+    [ride], bad = read(path, "simulated")
+    assert (bad, ride["duration_s"], ride["speed_kmh"]) == ([], 1200.0, 18.0)
 
 
 def test_half_a_pair_of_surrogates_is_no_text(location: RidesLocation) -> None:

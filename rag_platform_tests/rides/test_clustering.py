@@ -106,6 +106,17 @@ def test_a_dense_clump_is_a_pattern_only_where_it_is_common(share: float, is_pat
     assert np.mean(found.is_anomaly[clump]) == pytest.approx(0.0 if is_pattern else 1.0, abs=0.01)
 
 
+@pytest.mark.parametrize("size", [5_000, 100_000])
+def test_the_rides_of_a_third_are_a_pattern_though_slow(size: int) -> None:
+    """Rented bicycles: two thirds ride to work, one third looks at the sights for hours."""
+    random = np.random.default_rng(3)
+    looks = random.random(size) < 0.35
+    minutes = random.lognormal(np.log(np.where(looks, 75.0, 9.0)), 0.42)
+    speed = random.lognormal(np.log(np.where(looks, 4.0, 13.0)), np.where(looks, 0.35, 0.15))
+    found = find_clusters(_rides(minutes / 60.0 * speed, minutes * 60.0))
+    assert found.is_anomaly.mean() < 0.003
+
+
 def test_many_small_patterns_are_all_usual() -> None:
     random = np.random.default_rng(12)
     town = random.integers(0, 40, 8_000)
@@ -153,7 +164,8 @@ def test_units_change_nothing(kilometres: float, seconds: float, seed: int) -> N
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), size=st.integers(0, 60))
 def test_any_figures_give_an_answer(data: st.DataObject, size: int) -> None:
-    figure = st.one_of(st.floats(), st.sampled_from([0.0, 1.0, 600.0]), st.none())
+    absurd = [0.0, 1.0, 600.0, 5e-324, 1e300, 1.7e308, float("inf")]
+    figure = st.one_of(st.floats(), st.sampled_from(absurd), st.none())
     figures = st.lists(figure, min_size=size, max_size=size)
     distance, duration, speed = (
         pa.array(data.draw(figures), pa.float64()) for _ in ("distance", "duration", "speed")
@@ -221,6 +233,25 @@ def test_a_speed_that_contradicts_the_ride_is_odd() -> None:
     assert miles.is_anomaly.mean() < 0.002
 
 
+@pytest.mark.parametrize("told", [0.0, 0.2, 5.0])
+@pytest.mark.parametrize("form", ["exact", "whole_kmh", "whole_minutes", "metres_a_second"])
+def test_what_the_rounding_explains_is_no_contradiction(form: str, told: float) -> None:
+    random = np.random.default_rng(13)
+    distance, speed = random.lognormal(1.0, 0.9, 6_000), random.lognormal(np.log(20.0), 0.35, 6_000)
+    duration = distance / speed * 3600.0
+    if form == "whole_kmh":
+        speed = np.round(speed)
+    elif form == "whole_minutes":
+        duration = np.maximum(np.round(duration / 60.0), 1.0) * 60.0
+    elif form == "metres_a_second":
+        speed = speed / 3.6
+    assert find_clusters(_rides(distance, duration, speed_kmh=speed)).is_anomaly.mean() < 0.003
+    speed[:30] *= told
+    found = find_clusters(_rides(distance, duration, speed_kmh=speed))
+    assert found.is_anomaly[:30].mean() >= 0.9
+    assert found.is_anomaly[30:].mean() < 0.003
+
+
 def test_what_is_usual_depends_on_the_hour() -> None:
     """30 km/h is usual at night and odd in the rush."""
     random = np.random.default_rng(8)
@@ -283,6 +314,19 @@ def test_usual_range_ignores_some_odd_values() -> None:
     with_odd = usual_range(values)
     assert with_odd.high < 4.5
     assert not with_odd.holds(values[:600]).any()
+
+
+def test_usual_range_takes_in_a_pattern_beyond_its_end_and_no_few() -> None:
+    random = np.random.default_rng(14)
+    values = random.normal(0.0, 1.0, 10_000)
+    values[:300] = random.normal(20.0, 1.0, 300)
+    assert usual_range(values).high < 5.0
+    values[:800] = random.normal(20.0, 1.0, 800)
+    assert 22.0 < usual_range(values).high < 26.0
+    assert -26.0 < usual_range(-values).low < -22.0
+    # Two of thirty are more than a twentieth, and no pattern.
+    few = np.r_[np.linspace(-1.0, 1.0, 28), 20.0, 21.0]
+    assert usual_range(few).high < 10.0
 
 
 def test_readings_know_what_is_unknown() -> None:

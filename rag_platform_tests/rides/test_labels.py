@@ -73,6 +73,18 @@ def test_reasons_are_sentences_with_the_figures(city: pa.Table) -> None:
     assert jumps["reason"].startswith("Drove at 600.0 km/h where 22.")
 
 
+def test_a_ride_is_not_slow_and_fast_at_once() -> None:
+    """A meter that was switched on and off: no way in five seconds, where some rides have none."""
+    random = np.random.default_rng(5)
+    distance = random.lognormal(np.log(4.0), 0.7, 8_000)
+    duration = 3600.0 * distance / random.lognormal(np.log(22.0), 0.28, 8_000)
+    distance[:30], duration[:30] = 0.0, random.uniform(2.0, 9.0, 30)
+    rows = cluster(planted._table(distance, duration)).slice(0, 30).to_pylist()
+    assert all(row["is_anomaly"] for row in rows)
+    assert not [row["why"] for row in rows if {"slow", "fast"} <= set(row["why"])]
+    assert all(row["reason"].lower().count("drove at 0.0 km/h") <= 1 for row in rows)
+
+
 def test_a_contradicting_speed_is_off_pattern(city: pa.Table) -> None:
     told = _one(city, 4.0, 4.0 / 22.0 * 3600.0, speed=3.0)
     assert told["why"] == ["off_pattern"]

@@ -120,6 +120,26 @@ def test_a_dated_file_without_any_time_is_of_its_first_day(location: RidesLocati
     assert [rides.run_raw(day).bad for day in (BEFORE, DAY, AFTER)] == [2, 0, 0]
 
 
+def test_rides_without_times_are_of_the_day_in_their_file_s_name(location: RidesLocation) -> None:
+    text = "distance,duration,news\n6,1200,fair\n6,-1,\n6\n"
+    location.write(f"{DAY}.csv", text)
+    location.write("undated.csv", text)
+    location.write("2026-06.csv", text)
+    rides = location.rides()
+    found = {day: rides.run_raw(day) for day in (BEFORE, DAY, AFTER)}
+    assert [(f.rides, f.bad, f.other_days) for f in found.values()] == [
+        (0, 0, 3),
+        (1, 2, 0),
+        (0, 0, 3),
+    ]
+    assert all(figures.conserved for figures in found.values())
+    [ride] = rides.tables.read(RAW, date.fromisoformat(DAY)).to_pylist()
+    assert (ride["started_at"], ride["speed_kmh"], ride["news"]) == (None, 18.0, "fair")
+    wrong = {letter.item: letter.detail for letter in letters(rides) if "columns" in letter.reason}
+    assert list(wrong) == [f"2026-06.csv#{DAY}", f"undated.csv#{DAY}"]
+    assert all("nor a day in the file's name" in detail for detail in wrong.values())
+
+
 # Bad records
 
 

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from rag_platform.encoders.openai import OpenAIConnection
-from rag_platform.llm.gateway import Ask
+from rag_platform.llm.errors import ModelUnavailable
+from rag_platform.llm.gateway import Ask, Gateway
 from rag_platform.rides.days import Days
 from rag_platform.rides.pipeline import Rides
 from rag_platform.rides.schema import clustered_schema
@@ -230,6 +231,26 @@ def test_a_service_that_refuses_the_key_makes_rides_wait(location: RidesLocation
         found = rides.run_summaries(DAY)
         assert (found.deferred, found.failed) == (1, 0)
         assert KEY not in rows(rides)[0]["reason"]
+
+
+def test_a_service_that_is_down_is_not_asked_about_every_ride(
+    location: RidesLocation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def complete(self: Any, name: str, variables: dict[str, str], *_: Any, **__: Any) -> Any:
+        asked.append(variables["ride"])
+        raise ModelUnavailable("no model answers.")
+
+    monkeypatch.setattr(Gateway, "complete", complete)
+    with OpenAIServer() as server:
+        rides = connected(location, server)
+        write(rides, [clustered(0.9 - n / 100, distance_km=3.0 + n) for n in range(30)])
+        told = rides.run_summaries(DAY)
+    # Five, and those that were on their way: two at a time, and four ahead.
+    assert 5 <= len(asked) <= 5 + 2 + 4
+    assert (told.deferred, told.unexplained) == (30, 0)
+    assert {row["reason"] for row in rows(rides)} == {"no model answers."}
 
 
 def test_a_day_without_anomalous_rides(location: RidesLocation) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -22,6 +23,9 @@ _EVERY_HOUR = "50 * * * *"
 _SENSOR_SECONDS = 30
 # A run over the same decisions that failed is asked for again after this.
 _ASK_AGAIN_S = 600
+# A run that began before that, and has not ended, may have died: nobody ends one whose process was
+# killed. If it goes on, the two do not get in each other's way, and nothing is paid twice.
+_LONGEST_RUN = timedelta(hours=6)
 _UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -98,7 +102,8 @@ def _under_way(instance: dg.DagsterInstance, source: str) -> list[tuple[str, str
     """The first and last windows of runs that enrich now: they look unfinished until these end."""
     keys = set(keys_of(source))
     spans = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)):
+    recent = dg.RunsFilter(statuses=_UNDER_WAY, created_after=datetime.now(UTC) - _LONGEST_RUN)
+    for run in instance.get_runs(recent):
         if run.job_name == job_name(source) or keys & set(run.asset_selection or ()):
             only = run.tags.get("dagster/partition", "")
             first, last = (run.tags.get(tag, only) for tag in RANGE_TAGS)

@@ -63,9 +63,11 @@ def quality_holds(
 ) -> dg.AssetCheckResult:
     """What the quality gate found on each page, and what follows from it."""
     follows = {
-        "stop": "nothing of it is published: see the missing fields and the sample, then run again",
+        "stop": "nothing of it is published. See its odd documents in the metadata of "
+        "enriched_docs. Mend them, or raise the limit in enrichment.quality or set its reaction to "
+        "review; then run the window again",
         "review": "all of it went to the review queue: rag-platform reviews list",
-        "warn": "it is published all the same",
+        "warn": "what is certain enough is published all the same",
     }[rules.reaction]
     problems = [f"{window}: {text}" for window, page in pages.items() for text in page.problems]
     text = f"{'; '.join(problems[:5])}; {follows}" if problems else None
@@ -77,7 +79,8 @@ def nothing_deferred(parts: Platform, source: str, windows: Sequence[str]) -> dg
     count = _with_status(parts, source, windows, "deferred")
     problem = (
         f"{count:,} documents wait for the budget or the service; the next run takes them. Raise "
-        "llm.budget, or run again after 00:00 UTC"
+        "llm.budget, also for a document that is dearer than a run may be, or run again after "
+        "00:00 UTC"
         if count
         else None
     )

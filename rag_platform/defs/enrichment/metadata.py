@@ -87,6 +87,10 @@ def of_page(parts: Platform, source: str, window: str, done: "EnrichedFigures") 
         "missing fields": bars(quality.missing, "field"),
         "outliers": quality.outliers,
         "outlier share": round(quality.outlier_share, 4),
+        "odd documents": table(
+            ["document", "without", "unlike the others"],
+            [[one.key, ", ".join(one.missing), ", ".join(one.unlike)] for one in quality.odd],
+        ),
         "removed": done.removed,
         "reused passes": done.reused_passes,
         "sample": table(
@@ -152,8 +156,9 @@ def _diagram(before: "Sequence[Bin]", after: "Sequence[Bin]", *, gate: float) ->
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="as it should be")
-        for bins, name, mark in ((before, "raw", "o"), (after, "calibrated", "s")):
-            axes.plot(
+        # The counts of one curve stand below its points, those of the other above them.
+        for bins, name, mark, lift in ((before, "raw", "o", -12), (after, "calibrated", "s", 5)):
+            [line] = axes.plot(
                 [one.confidence for one in bins],
                 [one.accuracy for one in bins],
                 marker=mark,
@@ -164,11 +169,17 @@ def _diagram(before: "Sequence[Bin]", after: "Sequence[Bin]", *, gate: float) ->
                     str(one.count),
                     (one.confidence, one.accuracy),
                     textcoords="offset points",
-                    xytext=(5, -10),
+                    xytext=(4, lift),
                     fontsize=7,
+                    color=line.get_color(),
                 )
         axes.axvline(gate, color="tab:red", linewidth=1, linestyle="--", label="gate")
-        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="share of right ones")
+        axes.set(
+            xlim=(-0.02, 1.02),
+            ylim=(-0.06, 1.06),
+            xlabel="confidence",
+            ylabel="share of right ones",
+        )
         axes.set_title("Reviewed documents by confidence (numbers: documents)")
         axes.legend(loc="upper left", fontsize=8)
 

@@ -9,8 +9,8 @@ from rag_platform.defs.documents.checks import Gate
 
 if TYPE_CHECKING:
     from rag_platform.rides.clusters import ClusterFigures
+    from rag_platform.rides.pages import Report
     from rag_platform.rides.raw import RawFigures
-    from rag_platform.rides.report import Report
     from rag_platform.rides.summaries import SummaryFigures
 
 GROUP = "rides"
@@ -69,7 +69,9 @@ def usable(days: "Mapping[str, RawFigures]", max_share: float) -> dg.AssetCheckR
     problems = []
     for day, found in days.items():
         if found.unreadable_files:
-            problems.append(f"{day}: {found.unreadable_files:,} files cannot be read to their end")
+            problems.append(
+                f"{day}: files that cannot be read to their end: {found.unreadable_files:,}"
+            )
         if found.bad_share > max_share:
             problems.append(
                 f"{day}: {found.bad:,} of {found.bad + found.rides:,} records are bad, over the "

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from rag_platform.defs.plots import png
-from rag_platform.rides.pages import html_page, markdown_page
+from rag_platform.rides.pages import Report, html_page, markdown_page
 from rag_platform.rides.pipeline import Rides
-from rag_platform.rides.report import Report
-from rag_platform.rides.reporting import report_schema
+from rag_platform.rides.report import report_schema
 from rag_platform.rides.tables import REPORT, DayMissing
 from rag_platform_tests.rides.location import DAY, RidesLocation, ride
 
@@ -151,6 +150,42 @@ def test_a_day_without_rides(location: RidesLocation) -> None:
     assert "No file has a usable ride of this day." in page.text
     [row] = rides.tables.read(REPORT, date.fromisoformat(DAY)).to_pylist()
     assert (row["rides"], row["anomaly_share"], row["median_distance_km"]) == (0, 0.0, None)
+
+
+def test_a_day_whose_rides_have_no_times(location: RidesLocation) -> None:
+    usual = [f"{5 + n % 7},{900 + 60 * (n % 11)},rain\n" for n in range(300)]
+    odd = "6,40000,rain\n"
+    location.write(f"{DAY}.csv", "distance,duration,weather\n" + "".join(usual) + odd)
+    rides = location.rides()
+    for other in ("2026-06-08", "2026-06-09"):
+        location.simulate(other, count=300)
+        rides.run_raw(other)
+    report = run(rides, location)
+    assert (report.clusters.rides, report.clusters.anomalies) == (301, 1)
+    assert "hour" not in {shift.figure for shift in report.shifts}
+    assert {"distance_km", "duration_s"} <= {shift.figure for shift in report.shifts}
+    [row] = [line for line in markdown_page(report).splitlines() if line.startswith("| 0.")]
+    assert row.split(" | ")[1:4] == ["", "6.00", "666.7"]
+    assert "6 km in 666.67 min (0.54 km/h). Took 11.1 h" in row
+
+
+def test_figures_that_no_city_has_are_doubted(location: RidesLocation) -> None:
+    records = [ride(n, duration_s=None, duration=15 + n % 9) for n in range(30)]  # minutes
+    location.write_lines("a.jsonl", records)
+    page = markdown_page(run(location.rides(), location))
+    assert "&gt; " not in page
+    assert "> **Half of the rides are faster than 1,1" in page
+    assert "are the units those of the columns' names" in page
+
+
+def test_labels_are_told_the_most_frequent_first(location: RidesLocation) -> None:
+    location.simulate(count=3_000)
+    report = run(location.rides(), location)
+    counts = list(report.clusters.why.values())
+    assert len(counts) > 2
+    assert counts == sorted(counts, reverse=True)
+    first = next(iter(report.clusters.why.items()))
+    assert f": {first[1]} {first[0]}, " in Page(html_page(report)).text
 
 
 def test_a_report_needs_the_stages_before(location: RidesLocation) -> None:
