@@ -81,7 +81,8 @@ def plan_tables(plan: Mapping[str, Any]) -> Iterator[Table | str]:
     for name, need in plan["enrichment"].items():
         asked = ", ".join(f"{count:,} {step}" for step, count in need["questions"].items())
         window = f", windows {need['first']} to {need['last']}" if need["first"] else ""
-        yield f"{escape(name)}: {asked} to ask{window}: some ${need['cost_usd']:,.4f}"
+        price = f"some ${need['cost_usd']:,.4f}" if need["cost_usd"] else "at no cost"
+        yield f"{escape(name)}: {asked} to ask{window}: {price}"
 
 
 def status_tables(status: Mapping[str, Any]) -> Iterator[Table]:

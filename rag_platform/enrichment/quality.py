@@ -125,7 +125,10 @@ class PageMeter:
 
 def outliers(page: Sequence[Measures], history: Sequence[Measures]) -> NDArray[np.bool_]:
     """Which documents of a page are outliers in any measure, shape (len(page),), bool."""
-    return np.any(list(odd_measures(page, history).values()), axis=0)
+    odd = np.zeros(len(page), dtype=bool)
+    for flags in odd_measures(page, history).values():
+        odd |= flags
+    return odd
 
 
 def odd_measures(

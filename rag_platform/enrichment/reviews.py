@@ -218,7 +218,8 @@ class Reviews:
             when = _iso(review.decided_at)
             return f"review {number}: already {review.status} by {review.decided_by}, {when}."
         return (
-            f"review {number}: its document has changed or gone since; nothing to decide. "
+            f"review {number}: its document has changed or gone, or its text was decided on in "
+            "another review; nothing to decide. "
             "See `rag-platform reviews list`."
         )
 
@@ -294,9 +295,7 @@ def _take_effect(connection: sa.Connection, review: Any, now: float) -> set[str]
     verdict = decided(review)
     rows = connection.execute(
         sa.update(enrichments)
-        .where(
-            enrichments.c.source == review.source, enrichments.c.text_hash == review.text_hash
-        )
+        .where(enrichments.c.source == review.source, enrichments.c.text_hash == review.text_hash)
         .values(
             status=verdict.status,
             reason=verdict.reason,
@@ -307,6 +306,16 @@ def _take_effect(connection: sa.Connection, review: Any, now: float) -> set[str]
             updated_at=now,
         )
         .returning(enrichments.c.window)
+    )
+    # Copies with another proposal were not decided with it, and need no answer any more.
+    connection.execute(
+        sa.update(reviews)
+        .where(
+            reviews.c.source == review.source,
+            reviews.c.text_hash == review.text_hash,
+            reviews.c.status == "open",
+        )
+        .values(status="superseded")
     )
     return set(rows.scalars())
 

@@ -21,6 +21,8 @@ _INVISIBLE = re.compile(
     "\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff\ud800-\udfff]"
 )
+# What a terminal takes for colours (ECMA-48, 5.4); without its first character it would stay.
+_TERMINAL = re.compile(r"(?:\x1b\[|\x9b)[0-?]{0,64}[ -/]{0,8}[@-~]")
 _LINE_ENDS = re.compile("\r\n?|[\u2028\u2029]")
 
 # Tokens that chat templates give a meaning to, and tags that look like a turn of a conversation.
@@ -76,6 +78,7 @@ def neutralize(text: str) -> Neutralized:
     colon. Runs in time linear in the length of `text`.
     """
     text = _LINE_ENDS.sub("\n", text)
+    text, in_terminal = _TERMINAL.subn("", text)
     text, invisible = _INVISIBLE.subn("", text)
     text, in_comments = _without_comments(text)
     folded = _folded(text)
@@ -84,7 +87,9 @@ def neutralize(text: str) -> Neutralized:
     changes += [(*found.span(), REMOVED_MARK) for found in _TOKENS.finditer(folded)]
     changes += [(*found.span(), found[0][:2]) for found in _BRACKETS.finditer(folded)]
     changes += [(*found.span(1), " -") for found in _ROLE.finditer(folded)]
-    return Neutralized(_changed(text, changes), invisible + in_comments, len(commands))
+    return Neutralized(
+        _changed(text, changes), in_terminal + invisible + in_comments, len(commands)
+    )
 
 
 def _without_comments(text: str) -> tuple[str, int]:

@@ -13,6 +13,13 @@ Draw = Callable[["Figure"], None]
 # Usual rides that are drawn; the anomalous ones are drawn all, up to as many.
 MAX_POINTS = 1_500
 MAX_BARS = 12
+# A legend that covers nothing.
+_ABOVE: dict[str, Any] = {
+    "loc": "lower left",
+    "bbox_to_anchor": (0.0, 1.0),
+    "ncols": 2,
+    "frameon": False,
+}
 # Square points.
 _DOT, _LARGEST_DOT = 4, 400
 _USUAL, _ODD = "#8a9bb0", "#c8342b"
@@ -33,7 +40,7 @@ def scatter(rides: Any) -> Draw:
         axes.set_xscale("symlog", linthresh=0.1)
         axes.set_yscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.legend(loc="lower right")
+        axes.legend(**_ABOVE)
 
     return draw
 
@@ -60,7 +67,7 @@ def _map(rides: Any) -> Draw:
         axes.set(xlabel="longitude of the pickup", ylabel="latitude")
         middle = np.median(np.concatenate([usual[1], odd[1]]))
         axes.set_aspect(1 / max(float(np.cos(np.radians(middle))), _LEAST_COSINE), "datalim")
-        axes.legend(loc="lower right")
+        axes.legend(**_ABOVE)
 
     return draw
 
@@ -76,7 +83,7 @@ def _bars(rides: Any) -> Draw:
         axes.barh(at, [odd for _, _, odd in rows], color=_ODD, label="anomalous")
         axes.set_yticks(at, names)
         axes.set_xlabel("rides by zone of the pickup")
-        axes.legend(loc="lower right")
+        axes.legend(**_ABOVE)
 
     return draw
 

@@ -11,9 +11,9 @@ SMALL_SHARE = 0.05
 # So many values make a pattern of their own, where they are that share.
 _LEAST_PATTERN = 20
 _LEAST_SPREAD = 0.1
-# The share of usual values that may lie beyond each end of the usual range: one in a thousand
-# beyond the two.
-_BEYOND = 0.0005
+# The share of usual values that may lie beyond each end of the usual range. A smaller one costs
+# recall where the tails of real rides are heavy.
+_BEYOND = 0.001
 # Nothing within so many spreads is unusual, however few values there are.
 _LEAST_RANGE = 3.0
 _HALF_OF_NORMAL = 1.349  # the middle half of a normal distribution, in standard deviations

@@ -51,7 +51,7 @@ def test_from_a_sync_to_a_filter(bank: Place) -> None:
     # Nothing is new: nothing is enriched.
     assert bank.json("sync", "notes", "--window", WINDOW)["enrichment"] == []
     shown = bank.run("plan", "notes").stdout
-    assert "notes: 0 entities, 0 summary, 0 classification to ask: some $0.0000" in shown
+    assert "notes: 0 entities, 0 summary, 0 classification to ask: at no cost" in shown
 
 
 def test_what_a_step_could_not_do_stands_with_the_dead_letters(bank: Place) -> None:

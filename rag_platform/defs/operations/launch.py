@@ -16,6 +16,7 @@ import dagster as dg
 
 from rag_platform.defs.documents.automation import job_name
 from rag_platform.defs.documents.factory import RANGE_TAGS, WINDOWS_PER_RUN, asset_key
+from rag_platform.defs.operations.in_process import alive, end_dead_runs
 from rag_platform.defs.operations.problems import problems, shown
 from rag_platform.errors import PlatformError
 from rag_platform.settings import PROJECT_ROOT, Settings
@@ -68,13 +69,14 @@ def dagster_home(settings: Settings) -> Path:
 
 @contextmanager
 def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance, with the pools' slots set."""
+    """The Dagster instance, with the pools' slots set and runs of killed processes ended."""
     dagster_home(settings)
     with dg.DagsterInstance.get() as opened:
         limits = {pool.name: pool.limit for pool in opened.event_log_storage.get_pool_limits()}
         for pool, slots in _POOLS.items():
             if limits.get(pool) is None:
                 opened.event_log_storage.set_concurrency_slots(pool, slots)
+        end_dead_runs(opened)
         yield opened
 
 
@@ -113,15 +115,16 @@ def run_in_process(
     run_id = str(uuid.uuid4())
     if on_step is not None:
         opened.add_event_listener(run_id, lambda entry: _tell(entry.dagster_event, on_step))
-    result = definition.execute_in_process(
-        instance=opened,
-        partition_key=windows[0] if len(windows) == 1 else None,
-        tags=tags,
-        run_config=run_config,
-        run_id=run_id,
-        asset_selection=list(keys) if keys is not None else None,
-        raise_on_error=False,
-    )
+    with alive(opened, run_id) as own:
+        result = definition.execute_in_process(
+            instance=opened,
+            partition_key=windows[0] if len(windows) == 1 else None,
+            tags=tags | own,
+            run_config=run_config,
+            run_id=run_id,
+            asset_selection=list(keys) if keys is not None else None,
+            raise_on_error=False,
+        )
     if any(_is_interruption(event) for event in result.all_events):
         raise KeyboardInterrupt
     told = tuple(map(str, problems(result.all_events)))
