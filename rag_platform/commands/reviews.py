@@ -56,7 +56,7 @@ def list_(source: str | None, overdue: bool, as_json: bool) -> None:
         found = platform.reviews.queue(source=source, overdue=overdue)
         now = time.time()
         if as_json:
-            print_json({"reviews": [review.as_json(now) for review in found]})
+            print_json([review.as_json(now) for review in found])
             return
         from rag_platform.commands.output import out
 
