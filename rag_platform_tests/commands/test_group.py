@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Iterator
 
 import click
 import pytest
@@ -42,6 +43,15 @@ def broken() -> None:
     click.echo("done")
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """A shell that runs tests in the background has them ignore the signal of Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_in_a_finalizer_ends_the_command() -> None:
     started = time.monotonic()
     result = CliRunner().invoke(cli, ["interrupted"])

@@ -634,7 +634,9 @@ def test_an_exception_that_is_no_error_of_the_platform_is_raised(
 
 
 INTERRUPTED = """
-import sys
+import signal, sys
+# A shell that runs tests in the background has them ignore the signal of Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from rag_platform.llm.gateway import Ask
 from rag_platform.storage.catalog import Catalog
