@@ -82,6 +82,7 @@ def test_a_window_is_materialized_by_clicking(
     page.get_by_text("dead letter list").first.wait_for()
     bars = page.locator("tr", has=page.get_by_text("outcomes", exact=True)).first
     rows = bars.locator("tbody tr")
+    rows.first.wait_for()  # Markdown is drawn later than the names
     shown = [rows.nth(number).inner_text().split("\t") for number in range(rows.count())]
     assert shown == [["inserted", "5", 24 * "█"], ["dead_lettered", "1", 4 * "█"]]
 
