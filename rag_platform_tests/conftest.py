@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rag_platform_tests.catalogs import Place
 from rag_platform_tests.servers.seaweed import S3Server, weed
 from rag_platform_tests.servers.seaweed import s3_server as run_s3_server
 
@@ -86,6 +87,22 @@ def postgres_database(postgres_url: str) -> str:
         connection.execute(sa.text(f"create database {name}"))
     engine.dispose()
     return sa.make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Where a new catalog is, for tests with processes of their own; on either database."""
+    if request.param == "sqlite":
+        return Place(f"sqlite:///{tmp_path}/catalog.db", tmp_path)
+    return Place(request.getfixturevalue("postgres_database"), tmp_path)
+
+
+@pytest.fixture
+def shared(place: Place) -> Iterator["Catalog"]:
+    """That catalog, open."""
+    opened = place.open()
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

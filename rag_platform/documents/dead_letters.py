@@ -46,24 +46,15 @@ def letters(
     if window is not None:
         statement = statement.where(dead_letters.c.window == window)
     with catalog.read() as connection:
-        return [_letter(row) for row in connection.execute(statement)]
-
-
-def _letter(row: Any) -> DeadLetter:
-    return DeadLetter(
-        source=row.source,
-        key=row.key,
-        window=row.window,
-        stage=row.stage,
-        reason=row.reason,
-        detail=row.detail,
-        attempts=row.attempts,
-        quarantined=row.attempts >= MAX_ATTEMPTS,
-        first_at=utc(row.first_at).isoformat(timespec="seconds"),
-        last_at=utc(row.last_at).isoformat(timespec="seconds"),
-        sha256=row.sha256,
-        doc_id=row.doc_id,
-    )
+        return [
+            _letter(
+                row,
+                doc_id=row.doc_id,
+                sha256=row.sha256,
+                quarantined=row.attempts >= MAX_ATTEMPTS,
+            )
+            for row in connection.execute(statement)
+        ]
 
 
 def step_letters(catalog: Catalog, source: str, *, window: str | None = None) -> list[DeadLetter]:
@@ -75,10 +66,13 @@ def step_letters(catalog: Catalog, source: str, *, window: str | None = None) ->
         statement = statement.where(table.c.window == window)
     statement = statement.order_by(table.c.key, table.c.stage)
     with catalog.read() as connection:
-        return [_step_letter(row) for row in connection.execute(statement)]
+        return [
+            _letter(row, doc_id=row.item, sha256=None, quarantined=False)
+            for row in connection.execute(statement)
+        ]
 
 
-def _step_letter(row: Any) -> DeadLetter:
+def _letter(row: Any, *, doc_id: str, sha256: str | None, quarantined: bool) -> DeadLetter:
     return DeadLetter(
         source=row.source,
         key=row.key,
@@ -87,11 +81,11 @@ def _step_letter(row: Any) -> DeadLetter:
         reason=row.reason,
         detail=row.detail,
         attempts=row.attempts,
-        quarantined=False,
+        quarantined=quarantined,
         first_at=utc(row.first_at).isoformat(timespec="seconds"),
         last_at=utc(row.last_at).isoformat(timespec="seconds"),
-        sha256=None,
-        doc_id=row.item,
+        sha256=sha256,
+        doc_id=doc_id,
     )
 
 

@@ -3,7 +3,6 @@
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -22,18 +21,6 @@ SERVICE = "https://service/v1"
 ASK = Attempt(SERVICE, "m", "run", "test", tokens=10, microusd=1)
 PROCESSES = 8
 THREADS = 6
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
-    url = (
-        f"sqlite:///{tmp_path}/catalog.db"
-        if request.param == "sqlite"
-        else request.getfixturevalue("postgres_database")
-    )
-    opened = Catalog(url, lock_folder=tmp_path)
-    yield opened
-    opened.close()
 
 
 def admission(
@@ -308,9 +295,9 @@ def ask_many(url: str, folder: Path, door: dict[str, Any], port: int, all_here: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("shared", "door"),
+    ("place", "door"),
     [("sqlite", {"requests": 128}), ("postgres", {"tokens": 12_800})],
-    indirect=["shared"],
+    indirect=["place"],
 )
 def test_48_workers_never_pass_the_limit_and_use_most_of_it(
     shared: Catalog, tmp_path: Path, door: dict[str, Any]

@@ -3,11 +3,9 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -20,35 +18,11 @@ from rag_platform.llm.budget import Attempt, Budget, BudgetExceeded
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.outbox import Outbox
 from rag_platform.storage.schema import ledger
+from rag_platform_tests.catalogs import Place
 from rag_platform_tests.llm.forks import FORKS
 
 PROCESSES = 8
 THREADS = 6
-
-
-@dataclass(frozen=True)
-class Place:
-    """A catalog that other processes can open too."""
-
-    url: str
-    locks: Path
-
-    def open(self) -> Catalog:
-        return Catalog(self.url, lock_folder=self.locks)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    if request.param == "sqlite":
-        return Place(f"sqlite:///{tmp_path}/catalog.db", tmp_path)
-    return Place(request.getfixturevalue("postgres_database"), tmp_path)
-
-
-@pytest.fixture
-def shared(place: Place) -> Iterator[Catalog]:
-    opened = place.open()
-    yield opened
-    opened.close()
 
 
 def reserve(budget: Budget, microusd: int, run_id: str = "run") -> int:

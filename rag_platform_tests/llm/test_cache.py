@@ -1,7 +1,6 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,13 +14,6 @@ from rag_platform.storage.schema import llm_cache
 
 KEY = cache_key(a=1)
 VALUE = {"value": {"text": "ünï \u0000 日本"}, "microusd": 7, "confidence": None}
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Catalog:
-    if request.param == "sqlite":
-        return Catalog(f"sqlite:///{tmp_path}/catalog.db", lock_folder=tmp_path)
-    return Catalog(request.getfixturevalue("postgres_database"), lock_folder=tmp_path)
 
 
 class Clock:

@@ -1,9 +1,7 @@
 """What models have cost, held against a ledger that is kept by hand."""
 
 import time
-from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,18 +26,6 @@ NOTHING = {
     "saved_usd": 0.0,
 }
 MONDAY, TUESDAY = 1_767_614_400.0, 1_767_700_800.0  # noon of 2026-01-05 and 06, UTC
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
-    url = (
-        f"sqlite:///{tmp_path}/catalog.db"
-        if request.param == "sqlite"
-        else request.getfixturevalue("postgres_database")
-    )
-    opened = Catalog(url, lock_folder=tmp_path)
-    yield opened
-    opened.close()
 
 
 def attempt(model: str = "small", run: str = "r1", **more: Any) -> Attempt:

@@ -1,7 +1,5 @@
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from hypothesis import strategies as st
 from rag_platform.llm.prompts import BUILT_IN, Prompt, PromptChanged, PromptError, PromptLibrary
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import run_prompts
+from rag_platform_tests.catalogs import Place
 from rag_platform_tests.llm.forks import FORKS
 
 BOUNDARY = "0123456789abcdef"
@@ -37,31 +36,6 @@ def write(folder: Path, name: str, version: str, **changes: Any) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "prompts"
-
-
-@dataclass(frozen=True)
-class Place:
-    """A catalog that other processes can open too."""
-
-    url: str
-    locks: Path
-
-    def open(self) -> Catalog:
-        return Catalog(self.url, lock_folder=self.locks)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    if request.param == "sqlite":
-        return Place(f"sqlite:///{tmp_path}/catalog.db", tmp_path)
-    return Place(request.getfixturevalue("postgres_database"), tmp_path)
-
-
-@pytest.fixture
-def shared(place: Place) -> Iterator[Catalog]:
-    opened = place.open()
-    yield opened
-    opened.close()
 
 
 def get(folder: Path, catalog: Catalog, name: str = "greet", **pins: str) -> Prompt:

@@ -1,25 +1,11 @@
 """Messages for people: each told once, whoever notices it."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.outbox import Outbox
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
-    url = (
-        f"sqlite:///{tmp_path}/catalog.db"
-        if request.param == "sqlite"
-        else request.getfixturevalue("postgres_database")
-    )
-    catalog = Catalog(url, lock_folder=tmp_path)
-    yield catalog
-    catalog.close()
 
 
 @pytest.fixture
