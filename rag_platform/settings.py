@@ -22,6 +22,7 @@ from rag_platform.errors import PlatformError
 from rag_platform.settings_llm import LlmSettings, MlflowSettings
 from rag_platform.settings_pipelines import EnrichmentSettings, RidesSettings
 from rag_platform.settings_source import explain, override, read_yaml
+from rag_platform.settings_training import ModelSettings, NotificationSettings
 from rag_platform.settings_values import (
     Catalog,
     CatalogUrl,
@@ -31,6 +32,7 @@ from rag_platform.settings_values import (
     HttpUrl,
     IndexName,
     Location,
+    ModelName,
     Moment,
     Seconds,
     Section,
@@ -232,6 +234,13 @@ class Settings(Section):
     rides: RidesSettings | None = Field(
         default=None, description="The morning report on taxi rides; null for none."
     )
+    models: dict[ModelName, ModelSettings] = Field(
+        default_factory=dict,
+        description="Models that are trained here, by name; `{}` for one as it comes.",
+    )
+    notifications: NotificationSettings = Field(
+        default=NotificationSettings(), description="Who is told what happened."
+    )
     indexes: dict[IndexName, IndexSettings] = Field(
         default_factory=lambda: {"docs_v1": IndexSettings()},
         min_length=1,
@@ -277,6 +286,19 @@ class Settings(Section):
         if rides is not None and "rides" in info.data.get("sources", {}):
             raise ValueError("there is a source of this name; give the source another")
         return rides
+
+    @field_validator("models")
+    @classmethod
+    def _own_names(cls, models: dict[str, ModelSettings], info: ValidationInfo) -> Any:
+        taken = {*info.data.get("sources", ()), "rides"} & {*models}
+        if taken:
+            raise ValueError(f"{min(taken)}: there is a source of this name; give it another")
+        return models
+
+    @property
+    def enabled_models(self) -> dict[str, ModelSettings]:
+        """The models that are trained and served."""
+        return {name: model for name, model in self.models.items() if model.enabled}
 
     @property
     def catalog_url(self) -> str:

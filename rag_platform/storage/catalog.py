@@ -17,7 +17,7 @@ from rag_platform.storage.locks import LockTimeout, exclusive
 logger = logging.getLogger(__name__)
 
 # The newest migration under migrations/versions; a test holds the two together.
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 
 
 class CatalogError(PlatformError):

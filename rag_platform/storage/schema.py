@@ -335,3 +335,75 @@ step_letters = sa.Table(
     sa.Column("last_at", sa.Float, nullable=False),
     sa.Index("ix_step_letters_window", "source", "window"),
 )
+
+# What was said about a message on a channel. Without a row it was not tried there yet.
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("notification_id", BigKey, primary_key=True),
+    sa.Column("channel", sa.Text, primary_key=True, comment="log, slack or mail"),
+    sa.Column("status", sa.Text, nullable=False, comment="sending, sent, waiting or given_up"),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("at", sa.Float, nullable=False, comment="of the last attempt"),
+    sa.Column("next_at", sa.Float, nullable=False, comment="not tried again before"),
+    sa.Column("error", sa.Text),
+)
+
+# What happened to the versions of a model, in order; rows are added and never changed.
+promotions = sa.Table(
+    "promotions",
+    metadata,
+    sa.Column("id", BigKey, primary_key=True, autoincrement=True),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column(
+        "action",
+        sa.Text,
+        nullable=False,
+        comment="registered, challenger, step, promoted, rolled_back or withdrawn",
+    ),
+    sa.Column("version", sa.Text, nullable=False, comment="that it happened to"),
+    sa.Column("champion", sa.Text, comment="that serves afterwards; null: none"),
+    sa.Column("share", sa.Integer, comment="percent of units that the challenger answers"),
+    sa.Column("actor", sa.Text, nullable=False, comment="a person, or `rollout`"),
+    sa.Column("run_id", sa.Text, comment="of Dagster"),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("facts", sa.JSON, nullable=False, comment="figures that it was decided by"),
+    sa.Index("ix_promotions_model", "model", "id"),
+)
+
+# How far the challenger of a model has come; one row a model.
+rollouts = sa.Table(
+    "rollouts",
+    metadata,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("challenger", sa.Text, nullable=False, comment="version"),
+    sa.Column("share", sa.Integer, nullable=False, comment="percent; 0 in shadow"),
+    sa.Column("began_at", sa.Float, nullable=False),
+    sa.Column("step_day", sa.Text, comment="day of scores that led to this share; null: none"),
+    sa.Column("units", sa.BigInteger, nullable=False, comment="answered on this step"),
+)
+
+# How rows differed from those that the model knows: before training, and daily when scored.
+model_drift = sa.Table(
+    "model_drift",
+    metadata,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True, comment="training or scores"),
+    sa.Column("window", sa.Text, primary_key=True, comment="week or day"),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("drifted", sa.Boolean, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False, comment="what drifted, in a line"),
+    sa.Column("asked_at", sa.Float, comment="when training was asked for because of it"),
+)
+
+# What the master of a Monday decided for each model, and what came of it.
+master_decisions = sa.Table(
+    "master_decisions",
+    metadata,
+    sa.Column("monday", sa.Text, primary_key=True),
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("decision", sa.Text, nullable=False, comment="train or skip"),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+)
