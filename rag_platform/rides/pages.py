@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from rag_platform.rides.clusters import ClusterFigures
 from rag_platform.rides.drift import Shift
-from rag_platform.rides.letters import Letter, shown
 from rag_platform.rides.raw import RawFigures
+from rag_platform.storage.letters import Letter, shown
 
 _CELL = 1_000
 _STYLE = (

@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 from rag_platform.rides.clusters import ClusterFigures, RideClusters
 from rag_platform.rides.days import Days
 from rag_platform.rides.files import RideFiles
-from rag_platform.rides.letters import RideLetters
 from rag_platform.rides.raw import RawFigures, RawRides
 from rag_platform.rides.tables import CLUSTERS, RAW, REPORT, SUMMARIES, DayTables, report_path
+from rag_platform.storage.letters import WindowLetters
 from rag_platform.storage.objects import display_url
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Rides:
         self.settings = settings
         self.days = Days(settings.timezone, settings.start.date())
         self.tables = DayTables(store)
-        self.letters = RideLetters(catalog)
+        self.letters = WindowLetters(catalog, "rides")
         self._storage_url = storage_url
         self._catalog = catalog
         self._memo = memo

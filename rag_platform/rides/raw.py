@@ -7,11 +7,11 @@ from typing import Any
 
 from rag_platform.rides.days import Days, dates_in
 from rag_platform.rides.files import NotReadable, RideFile, RideFiles, digest
-from rag_platform.rides.letters import MAX_LETTERS, Letter, RideLetters
 from rag_platform.rides.reading import READING_FINGERPRINT, Part, Window, read_parts
 from rag_platform.rides.records import BadRow
 from rag_platform.rides.schema import ride_schema
 from rag_platform.rides.tables import RAW, DayTables, DayWriter
+from rag_platform.storage.letters import MAX_LETTERS, Letter, WindowLetters
 
 _ONE = timedelta(days=1)
 
@@ -55,7 +55,7 @@ class RawRides:
         *,
         days: Days,
         tables: DayTables,
-        letters: RideLetters,
+        letters: WindowLetters,
     ) -> None:
         self._files = files
         self._adapter = adapter
@@ -83,7 +83,7 @@ class RawRides:
                 "other_days": taken.others,
                 "reasons": dict(sorted(taken.reasons.items())),
             }
-        self._letters.replace(RAW, day, taken.letters, fingerprint=READING_FINGERPRINT)
+        self._letters.replace(RAW, day.isoformat(), taken.letters, fingerprint=READING_FINGERPRINT)
         return self.figures(day)
 
     def figures(self, day: date) -> RawFigures:

@@ -8,11 +8,11 @@ from rag_platform.rides import charts, drift
 from rag_platform.rides.clusters import ClusterFigures
 from rag_platform.rides.days import Days
 from rag_platform.rides.drift import Shift
-from rag_platform.rides.letters import RideLetters
 from rag_platform.rides.pages import Report, Row, html_page, markdown_page
 from rag_platform.rides.raw import RawFigures
 from rag_platform.rides.tables import CLUSTERS, RAW, REPORT, SUMMARIES, DayTables, report_path
 from rag_platform.rides.validation import doubtful_units
+from rag_platform.storage.letters import WindowLetters
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,7 +57,7 @@ def report_schema() -> "pa.Schema":
 class RideReport:
     """Writes the report of a day."""
 
-    def __init__(self, *, days: Days, tables: DayTables, letters: RideLetters) -> None:
+    def __init__(self, *, days: Days, tables: DayTables, letters: WindowLetters) -> None:
         self._days = days
         self._tables = tables
         self._letters = letters
@@ -89,7 +89,7 @@ class RideReport:
             zones=charts.zones(rides)[: charts.MAX_BARS],
             shifts=shifts,
             compared_with=compared_with,
-            letters=self._letters.of(RAW, day)[:MAX_LETTERS],
+            letters=self._letters.of(RAW, day.isoformat())[:MAX_LETTERS],
             images=_images(rides, image),
             doubt=doubtful_units(rides),
         )

@@ -15,8 +15,8 @@ from rag_platform.llm.budget import BudgetExceeded
 from rag_platform.llm.errors import InvalidAnswer, ModelRefused
 from rag_platform.llm.gateway import Ask, Completion, ExtractiveAnswer, Gateway
 from rag_platform.rides.days import Days
-from rag_platform.rides.letters import Letter, RideLetters, shown
 from rag_platform.rides.tables import CLUSTERS, SUMMARIES, DayTables, Facts
+from rag_platform.storage.letters import Letter, WindowLetters, shown
 from rag_platform.storage.memo import Memo, memo_key
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class RideSummaries:
         cap: int,
         days: Days,
         tables: DayTables,
-        letters: RideLetters,
+        letters: WindowLetters,
         memo: Memo,
     ) -> None:
         self._gateway = gateway
@@ -214,7 +214,7 @@ class RideSummaries:
         failed = [row for row in rows if row["status"] == FAILED]
         self._letters.replace(
             SUMMARIES,
-            day,
+            day.isoformat(),
             [Letter(f"{day}/{row['ride_id']}", "no_summary", row["reason"]) for row in failed],
             fingerprint=self._gateway.fingerprint(PROMPT, RideSummary),
         )

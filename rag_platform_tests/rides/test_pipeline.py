@@ -19,7 +19,7 @@ from rag_platform_tests.servers.openai_api import KEY, OpenAIServer
 _CHILD = """
 import os, pathlib, signal, sys
 from rag_platform.storage.catalog import Catalog
-from rag_platform.rides.letters import RideLetters
+from rag_platform.storage.letters import WindowLetters
 from rag_platform.rides.tables import DayTables
 from rag_platform.storage.memo import Memo
 from rag_platform.encoders.openai import OpenAIConnection
@@ -27,7 +27,7 @@ from rag_platform_tests.rides import location as here
 from rag_platform_tests.servers.openai_api import KEY
 
 home, url, method, call = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
-owner, name = {"put": (DayTables, "put"), "letters": (RideLetters, "replace"),
+owner, name = {"put": (DayTables, "put"), "letters": (WindowLetters, "replace"),
                "memo": (Memo, "put_many")}[method]
 left = [call]
 def dying(original):

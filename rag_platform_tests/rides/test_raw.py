@@ -16,10 +16,10 @@ from rag_platform.documents.sources import SourceUnavailable
 from rag_platform.rides import files as files_module
 from rag_platform.rides.days import UnknownDay
 from rag_platform.rides.files import FileChanged
-from rag_platform.rides.letters import MAX_LETTERS, Letter
 from rag_platform.rides.pipeline import Rides
 from rag_platform.rides.raw import RawFigures
 from rag_platform.rides.tables import RAW
+from rag_platform.storage.letters import MAX_LETTERS, Letter
 from rag_platform.storage.objects import S3Connection
 from rag_platform.storage.schema import step_letters
 from rag_platform_tests.rides.location import DAY, RidesLocation, ride
@@ -36,7 +36,7 @@ def ids(rides: Rides, day: str = DAY) -> list[str]:
 
 
 def letters(rides: Rides, day: str = DAY) -> list[Letter]:
-    return rides.letters.of(RAW, date.fromisoformat(day))
+    return rides.letters.of(RAW, day)
 
 
 # Whose ride it is

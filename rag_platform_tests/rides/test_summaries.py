@@ -195,7 +195,7 @@ def test_what_the_budget_does_not_reach_waits_for_another_run(location: RidesLoc
         assert server.requests == []
         assert {row["status"] for row in rows(poor)} == {"deferred"}
         assert all("left in this run" in row["reason"] for row in rows(poor))
-        assert poor.letters.of(SUMMARIES, date.fromisoformat(DAY)) == []
+        assert poor.letters.of(SUMMARIES, DAY) == []
 
         rich = connected(location, server)
         assert rich.run_summaries(DAY).summarized == 2
@@ -214,13 +214,13 @@ def test_one_that_fails_has_a_letter_and_the_others_go_on(location: RidesLocatio
         found = rides.run_summaries(DAY)
         assert (found.summarized, found.failed, found.unexplained) == (2, 1, 0)
         assert [row["status"] for row in rows(rides)] == ["summarized", "failed", "summarized"]
-        [letter] = rides.letters.of(SUMMARIES, date.fromisoformat(DAY))
+        [letter] = rides.letters.of(SUMMARIES, DAY)
         assert (letter.item, letter.reason) == (f"{DAY}/r0.8", "no_summary")
         assert "no valid answer" in letter.detail
 
         server.chat.answer = lambda body: {"summary": "Better now."}
         assert rides.run_summaries(DAY).failed == 0
-        assert rides.letters.of(SUMMARIES, date.fromisoformat(DAY)) == []
+        assert rides.letters.of(SUMMARIES, DAY) == []
 
 
 def test_a_service_that_refuses_the_key_makes_rides_wait(location: RidesLocation) -> None:

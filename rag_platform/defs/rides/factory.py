@@ -74,7 +74,7 @@ def _raw_metadata(parts: Platform, day: str) -> dict[str, Any]:
     rides = parts.rides
     date = rides.days.check(day)
     found = rides.raw.figures(date)
-    letters = rides.letters.of("raw_rides", date)
+    letters = rides.letters.of("raw_rides", day)
     told: dict[str, Any] = {
         "rides": found.rides,
         "files": found.files,

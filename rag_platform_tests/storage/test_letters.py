@@ -1,30 +1,29 @@
-"""Dead letters of the rides, on both databases."""
+"""Dead letters by window, on both databases."""
 
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 
 import pytest
 
-from rag_platform.rides.letters import MAX_LETTERS, Letter, RideLetters, shown
 from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.letters import MAX_LETTERS, Letter, WindowLetters, shown
 
-ONE, TWO = date(2026, 6, 9), date(2026, 6, 10)
+ONE, TWO = "2026-06-09", "2026-06-10"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def letters(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RideLetters]:
+def letters(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WindowLetters]:
     url = (
         f"sqlite:///{tmp_path}/catalog.db"
         if request.param == "sqlite"
         else request.getfixturevalue("postgres_database")
     )
     catalog = Catalog(url, lock_folder=tmp_path / "locks")
-    yield RideLetters(catalog)
+    yield WindowLetters(catalog, "rides")
     catalog.close()
 
 
-def test_each_run_replaces_those_of_its_day_and_stage(letters: RideLetters) -> None:
+def test_each_run_replaces_those_of_its_window_and_stage(letters: WindowLetters) -> None:
     first = [Letter("a#2", "range", "x"), Letter("a#1", "range", "y")]
     letters.replace("raw", ONE, first, fingerprint="f")
     letters.replace("raw", TWO, [Letter("b#1", "range", "z")], fingerprint="f")
@@ -37,13 +36,13 @@ def test_each_run_replaces_those_of_its_day_and_stage(letters: RideLetters) -> N
     assert letters.of("raw", ONE) == []
 
 
-def test_an_item_is_of_one_day(letters: RideLetters) -> None:
+def test_an_item_is_of_one_window(letters: WindowLetters) -> None:
     letters.replace("raw", ONE, [Letter("a#1", "range", "x")], fingerprint="f")
     letters.replace("raw", TWO, [Letter("a#1", "range", "x")], fingerprint="f")
     assert (letters.of("raw", ONE), len(letters.of("raw", TWO))) == ([], 1)
 
 
-def test_many_and_hostile_ones(letters: RideLetters) -> None:
+def test_many_and_hostile_ones(letters: WindowLetters) -> None:
     many = [Letter(f"a\x00\ud800#{n}", "range", "x" * 5_000) for n in range(MAX_LETTERS + 1)]
     letters.replace("raw", ONE, many, fingerprint="f")
     found = letters.of("raw", ONE)

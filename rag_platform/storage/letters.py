@@ -1,43 +1,42 @@
-"""Dead letters of the rides: what a day could not use, why, and since when."""
+"""Dead letters of a pipeline by window and stage: what it could not use, why, since when."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 
 import sqlalchemy as sa
 
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import step_letters
 
-SOURCE = "rides"
-# Of a day and stage; the others are counted only.
+# Of a window and stage; the others are counted only.
 MAX_LETTERS = 1_000
 _MAX_TEXT = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One item that a step could not use; `item` is `file#row`, or a ride's id."""
+    """One item that a step could not use; `item` is `file#row`, or the id of what it is."""
 
     item: str
     reason: str
     detail: str
 
 
-class RideLetters:
-    """The letters of the rides in the catalog."""
+class WindowLetters:
+    """The letters of one pipeline in the catalog: `source` is `rides`, or the name of a model."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, source: str) -> None:
         self._catalog = catalog
+        self._source = source
 
     def replace(
-        self, stage: str, day: date, letters: Sequence[Letter], *, fingerprint: str
+        self, stage: str, window: str, letters: Sequence[Letter], *, fingerprint: str
     ) -> None:
-        """Make these the letters of a day and stage; one that stays counts a further attempt."""
-        window, now = day.isoformat(), time.time()
+        """Make these the letters of a window and stage; one that stays counts a further attempt."""
+        now = time.time()
         mine = sa.and_(
-            step_letters.c.source == SOURCE,
+            step_letters.c.source == self._source,
             step_letters.c.stage == stage,
             step_letters.c.window == window,
         )
@@ -51,7 +50,7 @@ class RideLetters:
                 item = shown(letter.item)
                 before = known.get(item)
                 rows[item] = {
-                    "source": SOURCE,
+                    "source": self._source,
                     "item": item,
                     "stage": stage,
                     "key": item,
@@ -65,14 +64,14 @@ class RideLetters:
                 }
             self._catalog.upsert(connection, step_letters, list(rows.values()))
 
-    def of(self, stage: str, day: date) -> list[Letter]:
-        """The letters of a day and stage by item."""
+    def of(self, stage: str, window: str) -> list[Letter]:
+        """The letters of a window and stage by item."""
         statement = (
             sa.select(step_letters.c.item, step_letters.c.reason, step_letters.c.detail)
             .where(
-                step_letters.c.source == SOURCE,
+                step_letters.c.source == self._source,
                 step_letters.c.stage == stage,
-                step_letters.c.window == day.isoformat(),
+                step_letters.c.window == window,
             )
             .order_by(step_letters.c.item)
         )
