@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rag_platform.indexing.vector_index import VectorIndex
     from rag_platform.indexing.version import IndexVersion
     from rag_platform.platform_llm import LlmParts
+    from rag_platform.platform_training import ModelParts
     from rag_platform.retrieval.search import Searcher
     from rag_platform.rides.pipeline import Rides
     from rag_platform.storage.catalog import Catalog
@@ -46,12 +47,17 @@ class UnknownName(PlatformError):
 
 @dataclass
 class Platform:
-    """All parts of one configuration. `run_id` says on whose account money goes."""
+    """All parts of one configuration. `run_id` says on whose account money goes.
+
+    What a Dagster resource configures (`s3`, `openai`, `mlflow_uri`) is None where the settings
+    and the environment say it all.
+    """
 
     settings: Settings
     run_id: str = "none"
     s3: S3Connection | None = None
     openai: "OpenAIConnection | None" = None
+    mlflow_uri: str | None = None
     _versions: dict[str, "IndexVersion"] = field(default_factory=dict)
 
     # Storage
@@ -191,8 +197,24 @@ class Platform:
     def llm(self) -> "LlmParts":
         """What asks models."""
         from rag_platform.platform_llm import LlmParts
+    from rag_platform.platform_training import ModelParts
 
         return LlmParts(self.settings.llm, self.catalog, self.run_id, self.openai)
+
+    @cached_property
+    def models(self) -> "ModelParts":
+        """What trains models and serves them."""
+        from rag_platform.platform_training import ModelParts
+
+        return ModelParts(
+            self.settings,
+            catalog=self.catalog,
+            outbox=self.outbox,
+            store=self.objects,
+            s3=self._s3,
+            gateway=self.llm.gateway,
+            mlflow_uri=self.mlflow_uri or self.settings.mlflow_uri,
+        )
 
     def cost_microusd(self, index: str, tokens: int) -> int:
         """What embedding some tokens for an index costs at list price."""

@@ -28,7 +28,7 @@ ROWS: list[tuple[str, ...]] = [
     ("defs",),
     ("resources",),
     ("platform",),
-    ("platform_llm",),
+    ("platform_llm", "platform_training"),
     ("enrichment", "indexing", "operations", "rides", "training"),
     ("documents", "retrieval", "demo"),
     ("encoders",),

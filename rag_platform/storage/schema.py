@@ -380,7 +380,7 @@ rollouts = sa.Table(
     sa.Column("challenger", sa.Text, nullable=False, comment="version"),
     sa.Column("share", sa.Integer, nullable=False, comment="percent; 0 in shadow"),
     sa.Column("began_at", sa.Float, nullable=False),
-    sa.Column("step_day", sa.Text, comment="day of scores that led to this share; null: none"),
+    sa.Column("counted_day", sa.Text, comment="last day of scores that was counted"),
     sa.Column("units", sa.BigInteger, nullable=False, comment="answered on this step"),
 )
 

@@ -61,6 +61,8 @@ class Task(ABC):
     # By which of the metrics candidate and champion are told apart in words.
     primary: ClassVar[str]
     prediction_columns: ClassVar[tuple[str, ...]] = ("prediction", "score")
+    # The answer that people hope for, where there is one: what groups are compared by.
+    positive: str | None = None
     # How the losses of two models on the same units are compared.
     paired: ClassVar[Literal["mcnemar", "bootstrap", "diebold_mariano"]]
 
@@ -98,6 +100,13 @@ class Task(ABC):
         self, rows: "pd.DataFrame", predictions: "pd.DataFrame"
     ) -> "np.ndarray[Any, np.dtype[np.float64]]":
         """How wrong each row was answered, 0 for right: what two models are compared by."""
+
+    def periods(self, rows: "pd.DataFrame") -> "np.ndarray[Any, Any] | None":
+        """For each row when it was, as a value that sorts; None where rows have no order in time.
+
+        `diebold_mariano` needs it: losses are averaged by period before they are compared.
+        """
+        return None
 
     def slices(self, rows: "pd.DataFrame") -> Mapping[str, "np.ndarray[Any, np.dtype[np.bool_]]"]:
         """Parts of the rows that are measured on their own, by name; at most some twenty."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rag_platform.llm.gateway import Gateway
+    from rag_platform.storage.memo import Memo
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Services:
 
     # By purpose, which stands in the cost ledger: `models/financial_advisor`.
     gateway: "Callable[[str], Gateway]"
+    # Where paid answers are kept for ever.
+    memo: "Callable[[], Memo] | None" = None
 
 
 class Model(ABC):
@@ -59,6 +62,9 @@ class Trainer(ABC):
     def load(self, folder: Path, *, services: Services) -> Model:
         """What `save` wrote. Raises `UnusableData` when the folder holds something else."""
 
-    def fingerprint(self) -> str:
-        """Everything besides rows and seed that decides the model."""
+    def fingerprint(self, services: Services | None = None) -> str:
+        """Everything besides rows and seed that decides the model.
+
+        `services` are for trainers whose models stand outside, such as prompts.
+        """
         return f"{type(self).__module__}.{type(self).__qualname__}/{self.version}"

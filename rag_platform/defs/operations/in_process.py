@@ -35,6 +35,11 @@ def alive(opened: dg.DagsterInstance, run_id: str) -> Iterator[dict[str, str]]:
         path.unlink(missing_ok=True)
 
 
+def is_of_a_command(run: dg.DagsterRun) -> bool:
+    """Whether a run goes on in the process of a command, where a person waits for it."""
+    return _HOST in run.tags
+
+
 def end_dead_runs(opened: dg.DagsterInstance) -> list[str]:
     """Mark runs of killed processes as failed and free their slots; returns their ids."""
     filters = dg.RunsFilter(statuses=_UNDER_WAY, tags={_HOST: socket.gethostname()})

@@ -88,10 +88,7 @@ def upgrade() -> None:
         sa.Column("share", sa.Integer(), nullable=False, comment="percent; 0 in shadow"),
         sa.Column("began_at", sa.Float(), nullable=False),
         sa.Column(
-            "step_day",
-            sa.Text(),
-            nullable=True,
-            comment="day of scores that led to this share; null: none",
+            "counted_day", sa.Text(), nullable=True, comment="last day of scores that was counted"
         ),
         sa.Column("units", sa.BigInteger(), nullable=False, comment="answered on this step"),
         sa.PrimaryKeyConstraint("model"),

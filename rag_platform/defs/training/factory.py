@@ -1,0 +1,246 @@
+"""The six assets of a model: from its data to the version that serves, week by week."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from rag_platform.defs.operations.in_process import is_of_a_command
+from rag_platform.defs.training import checks, metadata
+from rag_platform.errors import PlatformError
+from rag_platform.platform import Platform
+from rag_platform.resources.mlflow import MlflowResource
+from rag_platform.resources.platform import PlatformResource
+from rag_platform.settings import Settings
+from rag_platform.training.calendar import FIRST_WEEK
+from rag_platform.training.gates import check_gates
+from rag_platform.training.pipeline import (
+    CANDIDATE,
+    DATA,
+    DEPLOYED,
+    DRIFT,
+    EVALUATION,
+    REGISTERED,
+    STAGES,
+    Origin,
+)
+from rag_platform.training.spec import ModelSpec
+
+OWNERS = ["team:ml-platform"]
+POOL = "training"
+# A run of a model may take this long; run monitoring ends one that takes longer.
+MAX_RUNTIME_S = 7_200
+RETRIES = dg.RetryPolicy(max_retries=2, delay=300)
+
+WEEKS = dg.WeeklyPartitionsDefinition(
+    start_date=FIRST_WEEK.isoformat(),
+    timezone="UTC",
+    day_offset=1,
+    # The week that is running is trained, too.
+    end_offset=1,
+)
+
+
+class DataConfig(dg.Config):
+    """Where the rows of a week come from, other than the settings say."""
+
+    url: str | None = None
+    refresh: bool = False
+
+
+def assets(spec: ModelSpec, settings: Settings) -> list[dg.AssetsDefinition]:
+    """All six of one model."""
+    gates = {**spec.gates, **settings.models[spec.name].gates}
+    check_gates(spec, gates)
+    return [
+        _data(spec, settings),
+        _drift(spec, settings),
+        _candidate(spec, settings),
+        _evaluation(spec, settings, list(gates)),
+        _registered(spec, settings),
+        _deployment(spec, settings),
+    ]
+
+
+def key(model: str, stage: str) -> dg.AssetKey:
+    """[model, stage]."""
+    return dg.AssetKey([model, stage])
+
+
+def keys(model: str) -> list[dg.AssetKey]:
+    """All stages of a model."""
+    return [key(model, stage) for stage in STAGES]
+
+
+def _data(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
+    @dg.asset(
+        **_common(spec, DATA, kinds={"pandas", "parquet"}),
+        check_specs=checks.data_specs(spec),
+        description=(
+            f"The labelled rows that {spec.name} is trained on in a week: read from "
+            f"{settings.models[spec.name].data or 'the sample that comes with the platform'}, "
+            "checked, and kept by the hash of their content, so that the week can be trained again."
+        ),
+    )
+    def training_data(
+        context: dg.AssetExecutionContext, platform: PlatformResource, config: DataConfig
+    ) -> dg.MaterializeResult:
+        training, results = platform.parts.models.training(spec.name), []
+        for week in context.partition_keys:
+            with stage(context):
+                facts, found = training.run_data(week, url=config.url, refresh=config.refresh)
+            letters = training.letters.of(DATA, week)
+            context.add_asset_metadata(metadata.of_data(facts, letters), partition_key=week)
+            results = list(checks.data_results(spec, found))
+        return dg.MaterializeResult(check_results=results)
+
+    return training_data
+
+
+def _drift(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
+    @dg.asset(
+        **_common(spec, DRIFT, deps=[DATA], kinds={"python"}),
+        check_specs=[checks.drift_spec(spec)],
+        description="How the week's rows differ from those that the champion was fitted on.",
+    )
+    def drift_report(
+        context: dg.AssetExecutionContext, platform: PlatformResource
+    ) -> dg.MaterializeResult:
+        report = None
+        for week in context.partition_keys:
+            with stage(context):
+                facts, report = platform.parts.models.training(spec.name).run_drift(week)
+            context.add_asset_metadata(metadata.of_drift(facts, report), partition_key=week)
+        return dg.MaterializeResult(check_results=[checks.drift_result(spec, report)])
+
+    return drift_report
+
+
+def _candidate(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
+    @dg.asset(
+        **_common(spec, CANDIDATE, deps=[DATA, DRIFT], kinds={"mlflow", "python"}),
+        pool=POOL,
+        description=(
+            f"{spec.description} Fitted on the week's rows, and a twin of it on those that are not "
+            "held back; the same rows are never fitted twice."
+        ),
+    )
+    def candidate_model(
+        context: dg.AssetExecutionContext, platform: PlatformResource, mlflow: MlflowResource
+    ) -> None:
+        training = _training(platform.parts, spec, mlflow)
+        for week in context.partition_keys:
+            with stage(context):
+                facts = training.run_candidate(week, _origin(context, platform.parts))
+            context.add_asset_metadata(metadata.of_candidate(facts), partition_key=week)
+
+    return candidate_model
+
+
+def _evaluation(spec: ModelSpec, settings: Settings, gates: list[str]) -> dg.AssetsDefinition:
+    @dg.asset(
+        **_common(spec, EVALUATION, deps=[CANDIDATE], kinds={"mlflow", "python"}),
+        pool=POOL,
+        check_specs=checks.gate_specs(spec, gates),
+        description=(
+            "The candidate measured by repeated cross-validation against its gates, and against "
+            "the champion on rows that neither has seen. A gate that does not hold keeps it from "
+            "being registered: the champion goes on serving."
+        ),
+    )
+    def evaluation(
+        context: dg.AssetExecutionContext, platform: PlatformResource, mlflow: MlflowResource
+    ) -> dg.MaterializeResult:
+        training, results = _training(platform.parts, spec, mlflow), []
+        for week in context.partition_keys:
+            with stage(context):
+                found, draws = training.run_evaluation(week)
+            context.add_asset_metadata(metadata.of_evaluation(found, draws), partition_key=week)
+            results = list(checks.gate_results(spec, found))
+        return dg.MaterializeResult(check_results=results)
+
+    return evaluation
+
+
+def _registered(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
+    @dg.asset(
+        **_common(spec, REGISTERED, deps=[EVALUATION], kinds={"mlflow"}),
+        description="The version of the model in MLflow's registry that the candidate became.",
+    )
+    def registered_model(
+        context: dg.AssetExecutionContext, platform: PlatformResource, mlflow: MlflowResource
+    ) -> None:
+        training = _training(platform.parts, spec, mlflow)
+        for week in context.partition_keys:
+            with stage(context):
+                version = training.run_registration(week, _origin(context, platform.parts))
+            context.add_asset_metadata(
+                metadata.of_version(version, training.version_url(version)), partition_key=week
+            )
+
+    return registered_model
+
+
+def _deployment(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
+    @dg.asset(
+        **_common(spec, DEPLOYED, deps=[REGISTERED], kinds={"mlflow"}),
+        description=(
+            "Which version answers: the first one as champion, a later one in shadow beside it, "
+            "until the daily scores let it take over in steps."
+        ),
+    )
+    def deployment(
+        context: dg.AssetExecutionContext, platform: PlatformResource, mlflow: MlflowResource
+    ) -> None:
+        training = _training(platform.parts, spec, mlflow)
+        for week in context.partition_keys:
+            with stage(context):
+                facts = training.run_deployment(week, _origin(context, platform.parts))
+            history = platform.parts.models.promotions.history(spec.name)
+            context.add_asset_metadata(metadata.of_deployment(facts, history), partition_key=week)
+
+    return deployment
+
+
+def _training(parts: Platform, spec: ModelSpec, mlflow: MlflowResource) -> Any:
+    parts.mlflow_uri = mlflow.tracking_uri
+    return parts.models.training(spec.name)
+
+
+def _origin(context: dg.AssetExecutionContext, parts: Platform) -> Origin:
+    base = parts.settings.notifications.dagster_url
+    return Origin(context.run.run_id, f"{base}/runs/{context.run.run_id}" if base else None)
+
+
+@contextmanager
+def stage(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Our own errors say what, where and what to do: they fail the step as they are.
+
+    What may pass is tried again minutes later, except under a command, where a person waits.
+    """
+    may_wait = not is_of_a_command(context.run)
+    try:
+        yield
+    except PlatformError as error:
+        raise dg.Failure(str(error), allow_retries=error.transient and may_wait) from error
+    except Exception as error:
+        if may_wait:
+            raise
+        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+
+
+def _common(
+    spec: ModelSpec, name: str, *, kinds: set[str], deps: list[str] | None = None
+) -> dict[str, Any]:
+    return {
+        "key": key(spec.name, name),
+        "deps": [key(spec.name, dep) for dep in deps or []],
+        "partitions_def": WEEKS,
+        "backfill_policy": dg.BackfillPolicy.multi_run(1),
+        "retry_policy": RETRIES,
+        "group_name": spec.name,
+        "owners": OWNERS,
+        "kinds": kinds,
+        "code_version": "1",
+    }

@@ -1,0 +1,430 @@
+"""The training of one model, week by week: each stage reads what the one before it has kept.
+
+What a stage found stands as JSON in the object store, below `training/MODEL/weeks/WEEK`; the rows
+lie there by the hash of their content, the models in MLflow. A stage that is run again does again
+only what it must: the same rows and trainer are never fitted twice.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from rag_platform.storage.letters import Letter, WindowLetters
+from rag_platform.training.calendar import check_week, has_ended
+from rag_platform.training.errors import NoSuchModel, TrainingError
+from rag_platform.training.spec import SEED, ModelSpec
+from rag_platform.training.trainer import Model, Services, Trainer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rag_platform.settings_training import ModelSettings
+    from rag_platform.storage.catalog import Catalog
+    from rag_platform.storage.objects import S3Connection
+    from rag_platform.training.drift.compare import DriftReport
+    from rag_platform.training.evaluation import Evaluation
+    from rag_platform.training.packaging import Packaged
+    from rag_platform.training.promotions import Promotions
+    from rag_platform.training.registry import ModelRegistry, Version
+    from rag_platform.training.snapshots import Snapshots, Weeks
+    from rag_platform.training.task import Draw
+    from rag_platform.training.validation import Check
+
+DATA, DRIFT, CANDIDATE, EVALUATION, REGISTERED, DEPLOYED = STAGES = (
+    "training_data",
+    "drift_report",
+    "candidate_model",
+    "evaluation",
+    "registered_model",
+    "deployment",
+)
+Facts = dict[str, Any]
+
+# Another run of the same model is waited for: a training takes minutes.
+_PATIENCE_S = 7_200.0
+
+
+class NotTrained(TrainingError):
+    """A stage has nothing to work on: the one before it has not run for the week."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who runs a stage: the id of the Dagster run, and where it can be looked at."""
+
+    run_id: str
+    url: str | None = None
+
+
+class Training:
+    """The stages of one model, over one week at a time, by its key (`2026-11-23`)."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        settings: "ModelSettings",
+        *,
+        catalog: "Catalog",
+        snapshots: "Snapshots",
+        weeks: "Weeks",
+        registry: "ModelRegistry",
+        promotions: "Promotions",
+        s3: "S3Connection",
+        services: Services,
+    ) -> None:
+        self.spec = spec
+        self.settings = settings
+        self.letters = WindowLetters(catalog, spec.name)
+        self._catalog = catalog
+        self._snapshots = snapshots
+        self._weeks = weeks
+        self._registry = registry
+        self._promotions = promotions
+        self._s3 = s3
+        self._services = services
+
+    @property
+    def url(self) -> str:
+        """Where the data comes from."""
+        return self.settings.data or self.spec.sample_path.as_uri()
+
+    @property
+    def trainer(self) -> Trainer:
+        """The way to make the model that the settings name. Raises `NoSuchModel`."""
+        known = self.spec.trainers
+        if self.settings.trainer not in known:
+            raise NoSuchModel(
+                f"models.{self.spec.name}.trainer: {self.settings.trainer!r} is none of its "
+                f"trainers; there are: {', '.join(known)}."
+            )
+        return known[self.settings.trainer]
+
+    def stale(self, now: float) -> str | None:
+        """Why the data is too old, or not there, to be trained on at a moment; None when it is."""
+        from rag_platform.training.data import newest
+
+        if self.settings.data is None:
+            return None
+        modified = newest(self.url, self._s3)
+        if modified is None:
+            return f"{self.url}: no files"
+        days = (now - modified) / 86_400
+        most = self.settings.max_age_days
+        if days > most:
+            return f"its newest file is {days:.0f} days old, more than max_age_days, {most}"
+        return None
+
+    @property
+    def gates(self) -> dict[str, float]:
+        """The bounds of metrics: the model's own, and over them those of the settings."""
+        return {**self.spec.gates, **self.settings.gates}
+
+    def facts(self, stage: str, week: str) -> Facts:
+        """What a stage found in a week. Raises `NotTrained`."""
+        found = self._weeks.get(self.spec.name, check_week(week), stage)
+        if found is None:
+            raise NotTrained(
+                f"{self.spec.name}: {stage} has not run for week {week}; run it first."
+            )
+        return found
+
+    # training_data
+
+    def run_data(
+        self, week: str, *, url: str | None = None, refresh: bool = False
+    ) -> tuple[Facts, "list[Check]"]:
+        """Read, check and keep the rows of a week; the checks say whether they may be used.
+
+        A week that has ended keeps the rows that it has, unless `refresh` or another `url` asks
+        for them anew. Rows that failed a check are not kept.
+        """
+        with self._alone(week):
+            known = self._weeks.get(self.spec.name, week, DATA)
+            if known is not None and has_ended(week) and url is None and not refresh:
+                self._snapshots.load(self.spec.name, known["sha256"])
+                return known, _checks(known)
+            return self._read(week, url or self.url)
+
+    def _read(self, week: str, url: str) -> tuple[Facts, "list[Check]"]:
+        from rag_platform.training.data import data_files
+        from rag_platform.training.validation import validate
+
+        now = time.time()
+        with data_files(url, self._s3) as files:
+            rows = self.spec.reader.read(files, labelled=True)
+            modified = max(file.modified for file in files)
+        found = validate(
+            self.spec,
+            rows,
+            # The sample does not age: it is there to be tried out.
+            modified=None if url == self.spec.sample_path.as_uri() else modified,
+            now=now,
+            max_age_days=self.settings.max_age_days,
+            max_bad_share=self.settings.max_bad_share,
+        )
+        letters = [Letter(f"{bad.file}#{bad.number}", bad.reason, bad.detail) for bad in found.bad]
+        self.letters.replace(DATA, week, letters, fingerprint=url)
+        facts: Facts = {
+            "url": url,
+            "modified": modified,
+            "read_at": now,
+            "rows": len(found.frame),
+            "records": rows.records,
+            "bad": len(found.bad),
+            "checks": [asdict(check) for check in found.checks],
+            "figures": found.figures,
+        }
+        if all(check.passed for check in found.checks):
+            facts["sha256"] = self._snapshots.keep(self.spec.name, found.frame)
+            self._keep(week, DATA, facts)
+        return facts, found.checks
+
+    def rows(self, week: str) -> "pd.DataFrame":
+        """The rows of a week. Raises `NotTrained`, `UnusableData`."""
+        return self._snapshots.load(self.spec.name, self.facts(DATA, week)["sha256"])
+
+    # drift_report
+
+    def run_drift(self, week: str) -> "tuple[Facts, DriftReport | None]":
+        """The week's rows against those that the champion knows; None without a champion."""
+        with self._alone(week):
+            report = self._drift(self.rows(week))
+            champion = self._champion()
+            facts: Facts = {
+                "champion": champion.number if champion else None,
+                "report": report.as_json() if report else None,
+            }
+            self._keep(week, DRIFT, facts)
+            if report is not None:
+                self._log(week, report)
+            return facts, report
+
+    def look(self, week: str) -> "DriftReport | None":
+        """Drift of the data as it lies there now, without keeping it: for models that rest."""
+        from rag_platform.training.data import data_files
+
+        with data_files(self.url, self._s3) as files:
+            rows = self.spec.reader.read(files, labelled=True)
+        report = self._drift(rows.frame)
+        if report is not None:
+            self._log(week, report)
+        return report
+
+    def _drift(self, rows: "pd.DataFrame") -> "DriftReport | None":
+        from rag_platform.training.drift.compare import compare
+
+        champion = self._champion()
+        return compare(self._package(champion).profile, rows, None) if champion else None
+
+    def _log(self, week: str, report: "DriftReport") -> None:
+        from rag_platform.training.drift.log import DriftLog
+
+        DriftLog(self._catalog).record(self.spec.name, "training", week, report)
+
+    # candidate_model
+
+    def run_candidate(self, week: str, origin: Origin) -> Facts:
+        """Fit a candidate on the week's rows, or find the one that was fitted on them before."""
+        with self._alone(week):
+            data = self.facts(DATA, week)
+            fingerprint = self._fingerprint(data["sha256"])
+            started = time.monotonic()
+            known = self._registry.find(self.spec.name, fingerprint)
+            run_id = known or self._fit(week, data, fingerprint, origin)
+            facts: Facts = {
+                "run_id": run_id,
+                "sha256": data["sha256"],
+                "fingerprint": fingerprint,
+                "reused": known is not None,
+                "seconds": round(time.monotonic() - started, 3),
+                "url": self._registry.run_url(run_id),
+            }
+            self._keep(week, CANDIDATE, facts)
+            return facts
+
+    def _fingerprint(self, sha256: str) -> str:
+        """Everything that decides a candidate."""
+        trainer = self.trainer.fingerprint(self._services)
+        parts = (self.spec.name, self.settings.trainer, trainer, sha256, SEED)
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _fit(self, week: str, data: Facts, fingerprint: str, origin: Origin) -> str:
+        from rag_platform.training.drift.profile import Profile
+        from rag_platform.training.packaging import Manifest, pack
+
+        rows, trainer = self.rows(week), self.trainer
+        held_back = self.spec.task.holdout(rows)
+        model = trainer.fit(rows, seed=SEED, services=self._services)
+        twin = trainer.fit(rows[~held_back], seed=SEED, services=self._services)
+        # Of rows that the model has not seen: so its scores will be distributed when it serves.
+        predictions = twin.predict(rows[held_back])
+        manifest = Manifest(
+            model=self.spec.name,
+            trainer=self.settings.trainer,
+            fingerprint=fingerprint,
+            data_sha256=data["sha256"],
+            rows=len(rows),
+            week=week,
+        )
+        with TemporaryDirectory(prefix="candidate-") as folder:
+            package = Path(folder) / "package"
+            profile = Profile.of(rows, predictions)
+            pack(package, manifest=manifest, model=model, twin=twin, profile=profile)
+            return self._registry.log_candidate(
+                self.spec,
+                manifest,
+                package,
+                parameters=model.parameters(),
+                tags=_tags(origin),
+                example=rows[held_back].head(5),
+                predictions=predictions.head(5),
+            )
+
+    # evaluation
+
+    def run_evaluation(self, week: str) -> "tuple[Evaluation, Mapping[str, Draw]]":
+        """Measure the candidate by its trainer's folds, and against the champion; keep all of it."""
+        from rag_platform.training.evaluation import evaluate, figures
+        from rag_platform.training.plots import png_bytes
+
+        with self._alone(week):
+            candidate = self._candidate(week)
+            rows = self.rows(week)
+            package = self._unpacked(candidate["run_id"])
+            champion = self._champion()
+            evaluation = evaluate(
+                self.spec,
+                self.trainer,
+                rows,
+                gates=self.gates,
+                twin=package.twin,
+                champion=self._twin(champion) if champion else None,
+                champion_version=champion.number if champion else None,
+                seed=SEED,
+                services=self._services,
+            )
+            held_back = rows[self.spec.task.holdout(rows)]
+            draws = figures(self.spec, held_back, package.twin.predict(held_back), evaluation)
+            report = evaluation.as_json()
+            self._registry.log_evaluation(
+                candidate["run_id"],
+                {name: estimate.value for name, estimate in evaluation.metrics.items()},
+                {name: png_bytes(draw) for name, draw in draws.items()},
+                report,
+            )
+            self._keep(week, EVALUATION, {"run_id": candidate["run_id"], "report": report})
+            return evaluation, draws
+
+    def _candidate(self, week: str) -> Facts:
+        """The week's candidate, where it was made of the rows that the week has now."""
+        candidate = self.facts(CANDIDATE, week)
+        if candidate["sha256"] != self.facts(DATA, week)["sha256"]:
+            raise NotTrained(
+                f"{self.spec.name}: the candidate of week {week} was made of other rows than the "
+                f"week has now; run {CANDIDATE} first."
+            )
+        return candidate
+
+    # registered_model
+
+    def run_registration(self, week: str, origin: Origin) -> "Version":
+        """Register the candidate whose evaluation passed. Raises `NotTrained` for any other."""
+        with self._alone(week):
+            candidate, evaluation = self._candidate(week), self.facts(EVALUATION, week)
+            failed = [row["told"] for row in evaluation["report"]["verdicts"] if not row["passed"]]
+            if evaluation["run_id"] != candidate["run_id"] or failed:
+                why = "; ".join(failed) or "it was made of another candidate"
+                raise NotTrained(
+                    f"{self.spec.name}: the evaluation of week {week} does not let the candidate "
+                    f"pass ({why}); run {EVALUATION} first."
+                )
+            version = self._registry.register(
+                self.spec.name,
+                candidate["run_id"],
+                description=f"{self.spec.description} Week {week}.",
+                tags=_tags(origin),
+            )
+            facts = {"version": version.number, "run_id": version.run_id}
+            self._keep(week, REGISTERED, facts)
+            return version
+
+    # deployment
+
+    def run_deployment(self, week: str, origin: Origin, *, actor: str = "training") -> Facts:
+        """Let the registered version serve: as champion if it is the first, else in shadow."""
+        with self._alone(week):
+            registered = self.facts(REGISTERED, week)
+            if registered["run_id"] != self._candidate(week)["run_id"]:
+                raise NotTrained(
+                    f"{self.spec.name}: the registered version of week {week} is not its "
+                    f"candidate; run {REGISTERED} first."
+                )
+            version = self._registry.version(self.spec.name, registered["version"])
+            if version is None:
+                raise NoSuchModel(f"{self.spec.name}: version {registered['version']} is gone.")
+            report = self.facts(EVALUATION, week)["report"]
+            arm = self._promotions.enter(
+                self.spec.name,
+                version.number,
+                actor=actor,
+                run_id=origin.run_id,
+                reason=f"passed its gates in week {week}",
+                facts={"verdicts": report["verdicts"]},
+            )
+            facts = {
+                "version": version.number,
+                "arm": arm,
+                "url": self._registry.version_url(version),
+            }
+            self._keep(week, DEPLOYED, facts)
+            return facts
+
+    # What stages share
+
+    def _keep(self, week: str, stage: str, facts: Facts) -> None:
+        self._weeks.put(self.spec.name, week, stage, facts)
+
+    def _champion(self) -> "Version | None":
+        return self._registry.version(self.spec.name, "champion")
+
+    def _package(self, version: "Version") -> "Packaged":
+        from rag_platform.training.packaging import unpack
+
+        return unpack(self._registry.folder(version), self.spec, self._services)
+
+    def _unpacked(self, run_id: str) -> "Packaged":
+        from rag_platform.training.packaging import unpack
+
+        return unpack(self._registry.run_folder(run_id), self.spec, self._services)
+
+    def _twin(self, version: "Version") -> Model:
+        return self._package(version).twin
+
+    @contextmanager
+    def _alone(self, week: str) -> Iterator[None]:
+        check_week(week)  # a part of the lock's name, which is a file
+        with self._catalog.exclusive(f"models-{self.spec.name}", timeout_s=_PATIENCE_S):
+            yield
+
+
+def _tags(origin: Origin) -> dict[str, str]:
+    tags = {"dagster.run_id": origin.run_id}
+    return tags | ({"dagster.run_url": origin.url} if origin.url else {})
+
+
+def _checks(facts: Facts) -> "list[Check]":
+    from rag_platform.training.validation import Check
+
+    return [Check(**check) for check in facts["checks"]]
+
+
+def read_at(facts: Facts) -> str:
+    """When rows were read, for people."""
+    return datetime.fromtimestamp(facts["read_at"], UTC).isoformat(timespec="seconds")
