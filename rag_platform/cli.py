@@ -22,7 +22,10 @@ from rag_platform.commands.costs import costs
 from rag_platform.commands.enrich import enrich, enrich_what_is_new, show
 from rag_platform.commands.group import Cli, DefaultsToList
 from rag_platform.commands.reviews import reviews
+from rag_platform.commands.models import models
+from rag_platform.commands.predict import predict
 from rag_platform.commands.rides import rides, simulate_rides
+from rag_platform.commands.train import train
 from rag_platform.errors import PlatformError
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ def main(debug: bool, verbose: bool) -> None:
     """
 
 
-for command in (enrich, reviews, costs, rides, simulate_rides):
+for command in (enrich, reviews, costs, rides, simulate_rides, train, predict, models):
     main.add_command(command)
 
 _index = click.option("--index", metavar="NAME", help="An index version.")

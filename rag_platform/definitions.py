@@ -15,6 +15,7 @@ from rag_platform.defs.operations.definitions import operations
 from rag_platform.defs.operations.prompts import prompts_definitions
 from rag_platform.defs.resources import platform_resource
 from rag_platform.defs.rides.definitions import rides
+from rag_platform.defs.training.definitions import training
 from rag_platform.settings import load
 
 # Backfill policies are in beta in 1.13; nothing else takes a range of windows in one run.
@@ -26,6 +27,7 @@ defs = dg.Definitions.merge(
     documents(_settings),
     enrichment(_settings),
     rides(_settings),
+    training(_settings),
     operations(_settings),
     costs_definitions(_settings),
     prompts_definitions(_settings),

@@ -35,7 +35,11 @@ def platform_resource(settings: Settings) -> PlatformResource:
 
 def _asks_models(settings: Settings) -> bool:
     """Whether anything is sent to a model: an embedder's, or with a key the gateway's."""
-    is_asking = bool(settings.enrichment.sources) or settings.rides is not None
+    is_asking = (
+        bool(settings.enrichment.sources)
+        or settings.rides is not None
+        or bool(settings.enabled_models)
+    )
     return any(index.embedder.model != "wordllama" for index in settings.indexes.values()) or (
         is_asking and bool(os.environ.get("OPENAI_API_KEY"))
     )
@@ -44,6 +48,8 @@ def _asks_models(settings: Settings) -> bool:
 def _reaches_s3(settings: Settings) -> bool:
     urls = [settings.storage, *(source.url for source in settings.sources.values())]
     urls += [settings.rides.url] if settings.rides else []
+    for model in settings.enabled_models.values():
+        urls += [url for url in (model.data, model.scoring, model.labels) if url]
     return any(url.startswith("s3:") for url in urls)
 
 

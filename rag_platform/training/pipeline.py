@@ -128,12 +128,16 @@ class Training:
 
     def facts(self, stage: str, week: str) -> Facts:
         """What a stage found in a week. Raises `NotTrained`."""
-        found = self._weeks.get(self.spec.name, check_week(week), stage)
+        found = self.known(stage, check_week(week))
         if found is None:
             raise NotTrained(
                 f"{self.spec.name}: {stage} has not run for week {week}; run it first."
             )
         return found
+
+    def known(self, stage: str, week: str) -> Facts | None:
+        """What a stage found in a week; None when it has not run."""
+        return self._weeks.get(self.spec.name, week, stage)
 
     # training_data
 
@@ -146,7 +150,7 @@ class Training:
         for them anew. Rows that failed a check are not kept.
         """
         with self._alone(week):
-            known = self._weeks.get(self.spec.name, week, DATA)
+            known = self.known(DATA, week)
             if known is not None and has_ended(week) and url is None and not refresh:
                 self._snapshots.load(self.spec.name, known["sha256"])
                 return known, _checks(known)
@@ -380,6 +384,7 @@ class Training:
             )
             facts = {
                 "version": version.number,
+                "run_id": version.run_id,
                 "arm": arm,
                 "url": self._registry.version_url(version),
             }
@@ -390,6 +395,10 @@ class Training:
 
     def _keep(self, week: str, stage: str, facts: Facts) -> None:
         self._weeks.put(self.spec.name, week, stage, facts)
+
+    def version_url(self, version: "Version") -> str | None:
+        """Where a version can be looked at in MLflow; None for a database."""
+        return self._registry.version_url(version)
 
     def _champion(self) -> "Version | None":
         return self._registry.version(self.spec.name, "champion")

@@ -25,7 +25,7 @@ STAGES = ("raw_docs", "parsed_docs", "clean_docs")
 INDEX_STAGES = ("chunks", "embeddings", "vector_index")
 
 # The pools of dagster.yaml that need another number of slots than its default.
-_POOLS = {"llm_api": 5, "vector_store": 1}
+_POOLS = {"llm_api": 5, "vector_store": 1, "training": 2}
 
 
 class LaunchFailed(PlatformError):

@@ -197,15 +197,14 @@ def _deployment(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
         for week in context.partition_keys:
             with stage(context):
                 facts = training.run_deployment(week, _origin(context, platform.parts))
-            history = platform.parts.models.promotions.history(spec.name)
+            history = mlflow.models(platform.parts).promotions.history(spec.name)
             context.add_asset_metadata(metadata.of_deployment(facts, history), partition_key=week)
 
     return deployment
 
 
 def _training(parts: Platform, spec: ModelSpec, mlflow: MlflowResource) -> Any:
-    parts.mlflow_uri = mlflow.tracking_uri
-    return parts.models.training(spec.name)
+    return mlflow.models(parts).training(spec.name)
 
 
 def _origin(context: dg.AssetExecutionContext, parts: Platform) -> Origin:

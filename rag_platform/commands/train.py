@@ -1,0 +1,118 @@
+"""`rag-platform train`: a model through all its stages, in this process and recorded in Dagster."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rag_platform.commands.context import (
+    as_json_option,
+    fail_on_problems,
+    open_runs,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from rag_platform.training.pipeline import Training
+
+
+@click.command()
+@click.argument("model")
+@click.option("--data", metavar="URL", help="Labelled data, other than the settings say.")
+@click.option("--week", metavar="MONDAY", help="The week; by default the current one.")
+@click.option("--refresh", is_flag=True, help="Read the data of a week that has ended again.")
+@as_json_option
+def train(model: str, data: str | None, week: str | None, refresh: bool, as_json: bool) -> None:
+    """Validate, train, evaluate, register and deploy MODEL.
+
+    The first version that passes its gates serves at once; a later one answers in shadow beside
+    it. One that does not pass changes nothing: what serves goes on serving.
+    """
+    with open_runs() as runs:
+        from rag_platform.training.calendar import check_week, current_week
+
+        chosen = check_week(week) if week else current_week()
+        training = runs.platform.models.training(model)
+        config = {"url": _url(data) if data else None, "refresh": refresh}
+        done = runs.run(
+            model,
+            [chosen],
+            job=f"{model}_training",
+            config={"ops": {f"{model}__training_data": {"config": config}}},
+        )
+        report = _report(training, chosen) | {"success": done[0].success}
+        if as_json:
+            print_json(report | {"run_id": done[0].run_id, "problems": list(done[0].problems)})
+        else:
+            _show(report)
+    fail_on_problems(done)
+
+
+def _url(data: str) -> str:
+    """A path or a URL, as the settings would take it."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from rag_platform.settings_values import Location
+
+    try:
+        return str(TypeAdapter(Location).validate_python(data))
+    except ValidationError as error:
+        told = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise click.BadParameter(told, param_hint="--data") from error
+
+
+def _report(training: "Training", week: str) -> dict[str, Any]:
+    """What the stages of the week have found, as far as they came."""
+    from rag_platform.training import pipeline
+
+    found = {
+        stage: training.known(stage, week)
+        for stage in (pipeline.DATA, pipeline.CANDIDATE, pipeline.EVALUATION, pipeline.DEPLOYED)
+    }
+    data, candidate = found[pipeline.DATA] or {}, found[pipeline.CANDIDATE] or {}
+    evaluation = (found[pipeline.EVALUATION] or {}).get("report", {})
+    is_measured = evaluation and found[pipeline.EVALUATION]["run_id"] == candidate.get("run_id")
+    deployed = found[pipeline.DEPLOYED] or {}
+    return {
+        "model": training.spec.name,
+        "week": week,
+        "rows": data.get("rows"),
+        "data_sha256": data.get("sha256"),
+        "mlflow_run_id": candidate.get("run_id"),
+        "reused": candidate.get("reused"),
+        "metrics": evaluation.get("metrics", {}) if is_measured else {},
+        "gates": evaluation.get("verdicts", []) if is_measured else [],
+        "version": deployed.get("version") if deployed.get("run_id") == _run(candidate) else None,
+        "serves_as": deployed.get("arm") if deployed.get("run_id") == _run(candidate) else None,
+    }
+
+
+def _run(candidate: dict[str, Any]) -> Any:
+    return candidate.get("run_id")
+
+
+def _show(report: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    from rag_platform.commands.output import out
+    from rag_platform.operations.terminal import escape
+
+    shown = Table(title=f"{report['model']}, week of {report['week']}", title_justify="left")
+    for name in ("gate", "value", "bound", "holds", ""):
+        shown.add_column(name)
+    for row in report["gates"]:
+        holds = "[green]yes[/]" if row["passed"] else "[red]NO[/]"
+        shown.add_row(
+            escape(row["gate"]),
+            _figure(row["value"]),
+            _figure(row["bound"]),
+            holds,
+            escape(row["told"]),
+        )
+    if report["gates"]:
+        out().print(shown)
+    if report["version"]:
+        out().print(f"Version {report['version']} serves as {report['serves_as']}.")
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
