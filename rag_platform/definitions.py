@@ -12,10 +12,11 @@ from rag_platform.defs.documents.definitions import documents
 from rag_platform.defs.enrichment.definitions import enrichment
 from rag_platform.defs.operations.costs import costs_definitions
 from rag_platform.defs.operations.definitions import operations
+from rag_platform.defs.operations.notifications import notification_definitions
 from rag_platform.defs.operations.prompts import prompts_definitions
 from rag_platform.defs.resources import platform_resource
 from rag_platform.defs.rides.definitions import rides
-from rag_platform.defs.training.definitions import training
+from rag_platform.defs.training.definitions import model_lines, training
 from rag_platform.settings import load
 
 # Backfill policies are in beta in 1.13; nothing else takes a range of windows in one run.
@@ -29,7 +30,8 @@ defs = dg.Definitions.merge(
     rides(_settings),
     training(_settings),
     operations(_settings),
-    costs_definitions(_settings),
+    costs_definitions(),
+    notification_definitions(_settings, model_lines),
     prompts_definitions(_settings),
     dg.Definitions(
         resources={"platform": platform_resource(_settings)},

@@ -197,7 +197,6 @@ class Platform:
     def llm(self) -> "LlmParts":
         """What asks models."""
         from rag_platform.platform_llm import LlmParts
-    from rag_platform.platform_training import ModelParts
 
         return LlmParts(self.settings.llm, self.catalog, self.run_id, self.openai)
 

@@ -77,6 +77,7 @@ class LlmParts:
         from rag_platform.enrichment.extractive import EXTRACTIVE as of_documents
         from rag_platform.llm.gateway import Gateway
         from rag_platform.rides.summaries import EXTRACTIVE as of_rides
+        from rag_platform.training.trainers.advisor import EXTRACTIVE as of_questions
 
         return Gateway(
             connection=self.connection(self.base_url),
@@ -87,7 +88,7 @@ class LlmParts:
             cache=self._answers,
             run_id=self.run_id,
             purpose=purpose,
-            extractive={**of_documents, **of_rides},
+            extractive={**of_documents, **of_rides, **of_questions},
         )
 
     def batches(self, purpose: str) -> "Batches":

@@ -62,32 +62,28 @@ def _url(data: str) -> str:
 
 def _report(training: "Training", week: str) -> dict[str, Any]:
     """What the stages of the week have found, as far as they came."""
-    from rag_platform.training import pipeline
+    from rag_platform.training.stages import CANDIDATE, DATA, DEPLOYED, EVALUATION
 
     found = {
-        stage: training.known(stage, week)
-        for stage in (pipeline.DATA, pipeline.CANDIDATE, pipeline.EVALUATION, pipeline.DEPLOYED)
+        stage: training.known(stage, week) for stage in (DATA, CANDIDATE, EVALUATION, DEPLOYED)
     }
-    data, candidate = found[pipeline.DATA] or {}, found[pipeline.CANDIDATE] or {}
-    evaluation = (found[pipeline.EVALUATION] or {}).get("report", {})
-    is_measured = evaluation and found[pipeline.EVALUATION]["run_id"] == candidate.get("run_id")
-    deployed = found[pipeline.DEPLOYED] or {}
+    data, candidate, evaluated, deployed = (facts or {} for facts in found.values())
+    run_id = candidate.get("run_id")
+    evaluation = evaluated["report"] if evaluated.get("run_id") == run_id and run_id else {}
+    if deployed.get("run_id") != run_id:
+        deployed = {}
     return {
         "model": training.spec.name,
         "week": week,
         "rows": data.get("rows"),
         "data_sha256": data.get("sha256"),
-        "mlflow_run_id": candidate.get("run_id"),
+        "mlflow_run_id": run_id,
         "reused": candidate.get("reused"),
-        "metrics": evaluation.get("metrics", {}) if is_measured else {},
-        "gates": evaluation.get("verdicts", []) if is_measured else [],
-        "version": deployed.get("version") if deployed.get("run_id") == _run(candidate) else None,
-        "serves_as": deployed.get("arm") if deployed.get("run_id") == _run(candidate) else None,
+        "metrics": evaluation.get("metrics", {}),
+        "gates": evaluation.get("verdicts", []),
+        "version": deployed.get("version"),
+        "serves_as": deployed.get("arm"),
     }
-
-
-def _run(candidate: dict[str, Any]) -> Any:
-    return candidate.get("run_id")
 
 
 def _show(report: dict[str, Any]) -> None:

@@ -43,6 +43,7 @@ class Completion(Generic[M]):
 
     `model` answered as the model of `tier`; `fallback` says why not the first of the chain.
     Tokens and micro-dollars are those of all `attempts` of the call: 0 for a `cached` answer.
+    `seconds` is how long the call took, with all waiting; 0 where it was answered before.
     Without a service, `model` is `extractive`.
     """
 
@@ -59,6 +60,7 @@ class Completion(Generic[M]):
     confidence: Confidence
     repaired: bool
     fallback: str | None = None
+    seconds: float = 0.0
 
     def stored(self) -> dict[str, Any]:
         """As JSON for the cache."""
@@ -70,5 +72,5 @@ class Completion(Generic[M]):
     def of_stored(stored: Mapping[str, Any], value: M) -> "Completion[M]":
         """The answer from the cache: it costs nothing this time."""
         told = {**stored, "value": value, "confidence": Confidence(**stored["confidence"])}
-        free = dict.fromkeys(("input_tokens", "output_tokens", "microusd", "attempts"), 0)
+        free = dict.fromkeys(("input_tokens", "output_tokens", "microusd", "attempts", "seconds"), 0)
         return Completion(**told | free | {"cached": True})

@@ -1,9 +1,11 @@
 """The one way to a model: cached, routed, budgeted, validated, and honest about its confidence."""
 
+import copy
 import hashlib
 import json
 import logging
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Generic
@@ -14,6 +16,7 @@ from pydantic import BaseModel
 from rag_platform.errors import PlatformError
 from rag_platform.llm.admission import Admission
 from rag_platform.llm.cache import AnswerCache, cache_key
+from rag_platform.llm.choice import Choice
 from rag_platform.llm.client import AttemptFailed, ChatAnswer, ChatClient, ChatRequest
 from rag_platform.llm.completion import (
     EXTRACTIVE,
@@ -28,7 +31,7 @@ from rag_platform.llm.connection import Connection
 from rag_platform.llm.errors import InvalidAnswer, ServiceRefused
 from rag_platform.llm.ordered import ordered_map
 from rag_platform.llm.prices import Prices
-from rag_platform.llm.prompts import Prompt, PromptLibrary
+from rag_platform.llm.prompts import Prompt, PromptChanged, PromptLibrary
 from rag_platform.llm.routing import Complexity, Step, chain_of, complexity, tier_of
 from rag_platform.llm.sender import Sender, Sent, Tally
 from rag_platform.llm.structured import (
@@ -180,6 +183,24 @@ class Gateway:
         threads = self._settings.concurrency
         return ordered_map(answer, asks, threads=threads, ahead=2 * threads)
 
+    def choice(self, prompt_name: str) -> Choice:
+        """The prompt of this name and the models that questions go to now."""
+        return Choice.of(self._prompts.get(prompt_name), self._settings)
+
+    def chosen(self, choice: Choice) -> "Gateway":
+        """This gateway with the models of a choice; ask it with the choice's `prompt`.
+
+        Raises `PromptChanged` where the prompt is another by now, and `PromptError` without one.
+        """
+        if self._prompts.get(choice.prompt).sha256 != choice.prompt_sha256:
+            raise PromptChanged(
+                f"prompt {choice.prompt}: its file is not the one that was chosen. Put that back; "
+                "write changes to a new version."
+            )
+        other = copy.copy(self)
+        other._settings = choice.applied_to(self._settings)
+        return other
+
     def fingerprint(self, prompt_name: str, schema: type[BaseModel]) -> str:
         """Everything but the variables that decides an answer, in a line: for keys of a memo."""
         form = strict_schema(schema)
@@ -308,6 +329,7 @@ class Gateway:
 
     def _answered(self, call: Call[M]) -> Completion[M]:
         """A new answer, paid for."""
+        began = time.monotonic()
         route = self.route(call)
         tally = Tally(call.prompt.label)
         sent = self._service.send(route.chain, call.request, tally)
@@ -319,7 +341,8 @@ class Gateway:
             sent.step.model,
             f" after {sent.fallback}" if sent.fallback else "",
         )
-        return self.finish(call, route, sent, tally)
+        done = self.finish(call, route, sent, tally)
+        return replace(done, seconds=time.monotonic() - began)
 
     def _repaired(self, call: Call[M], sent: Sent, unfit: Unfit, tally: Tally) -> tuple[Sent, M]:
         """The answer to one more try of the same model: longer, or told what was wrong."""
@@ -369,7 +392,7 @@ class Gateway:
         return agreement(value, samples, field)
 
     def _extracted(self, ask: Ask[M]) -> Completion[M]:
-        method = self._extractive.get(ask.prompt_name)
+        method = self._extractive.get(ask.prompt_name.partition("@")[0])
         if method is None:
             raise InvalidAnswer(
                 f"{ask.prompt_name}: there is no extractive method for this prompt. Set "

@@ -1,19 +1,12 @@
 """The prompt files mirrored to MLflow's prompt registry, by content."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
-
 from rag_platform.errors import PlatformError
-from rag_platform.llm.http_errors import one_line
 from rag_platform.llm.prompts import Prompt, PromptLibrary
-from rag_platform.settings_source import masked
 from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.mlflow import explained, mlflow_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,7 +18,6 @@ SOURCE = "rag_platform.source"
 # MLflow reserves `latest` for what was registered last; this is what runs work with.
 ALIAS = "current"
 
-_REACH_S = 10.0
 _PAGE = 100
 
 
@@ -54,8 +46,11 @@ def sync(library: PromptLibrary, registry_uri: str, catalog: Catalog) -> list[Re
     killed, registers nothing twice. The alias `current` is set to the version that runs work
     with. Raises `PromptRegistryError`.
     """
-    with _explained(registry_uri), catalog.exclusive("prompt_registry"):
-        client = _client(registry_uri)
+    with (
+        explained(registry_uri, "prompts", PromptRegistryError),
+        catalog.exclusive("prompt_registry"),
+    ):
+        client = mlflow_client(registry_uri)
         return [row for name in library.names() for row in _mirror(client, library, name)]
 
 
@@ -106,40 +101,3 @@ def _register(client: "MlflowClient", prompt: Prompt) -> int:
         model_config={"temperature": prompt.temperature, "max_tokens": prompt.max_output_tokens},
     )
     return int(registered.version)
-
-
-def _client(uri: str) -> "MlflowClient":
-    """MLflow's client, once it is known that something answers: on its own it tries for minutes."""
-    if uri.startswith(("http://", "https://")):
-        import httpx
-
-        httpx.get(uri, timeout=_REACH_S)
-    else:
-        url = sa.make_url(uri)
-        if url.get_backend_name() == "sqlite" and url.database:
-            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = sa.create_engine(url)
-        try:
-            engine.connect().close()
-        finally:
-            engine.dispose()
-    # Before the first import: what runs here is told to nobody.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-@contextmanager
-def _explained(uri: str) -> Iterator[None]:
-    import httpx
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except (MlflowException, httpx.HTTPError, sa.exc.SQLAlchemyError, OSError) as error:
-        said = one_line(masked(str(error)), most=200) or type(error).__name__
-        raise PromptRegistryError(
-            f"prompts: MLflow at {masked(uri)} did not take them ({said}). Check "
-            "`mlflow.tracking_uri` and that MLflow runs; everything else goes on without it."
-        ) from error

@@ -164,7 +164,7 @@ class PromptLibrary:
         self._resolved: dict[str, Prompt] = {}
 
     def get(self, name: str) -> Prompt:
-        """The version of the prompt that this run works with.
+        """The version of the prompt that this run works with; that version of `name@v001`.
 
         Raises `PromptError` where there is none that can be read, and `PromptChanged` where it
         is not what the run began with.
@@ -195,13 +195,14 @@ class PromptLibrary:
         for version in sorted(self._versions(name)):
             yield self._load(name, version)
 
-    def _resolve(self, name: str) -> Prompt:
-        recorded = self._recorded(name)
+    def _resolve(self, wanted: str) -> Prompt:
+        name, _, given = wanted.partition("@")
+        recorded = self._recorded(wanted)
         if recorded is None:
-            chosen = self._load(name, self._chosen(name))
+            chosen = self._load(name, given or self._chosen(name))
             if self._run_id == NO_RUN:
                 return chosen
-            recorded = self._record(chosen)
+            recorded = self._record(wanted, chosen)
             if recorded == (chosen.version, chosen.sha256):
                 return chosen
         version, sha256 = recorded
@@ -233,18 +234,18 @@ class PromptLibrary:
         ).one_or_none()
         return None if row is None else (row.version, row.sha256)
 
-    def _record(self, prompt: Prompt) -> tuple[str, str]:
+    def _record(self, wanted: str, prompt: Prompt) -> tuple[str, str]:
         """Record the version unless another process did; what counts is read back."""
         row = {
             "run_id": self._run_id,
-            "name": prompt.name,
+            "name": wanted,
             "version": prompt.version,
             "sha256": prompt.sha256,
             "at": time.time(),
         }
         with self._catalog.begin() as connection:
             self._catalog.upsert(connection, run_prompts, [row], update=())
-            recorded = self._row(connection, prompt.name)
+            recorded = self._row(connection, wanted)
         return recorded or (prompt.version, prompt.sha256)
 
     def _chosen(self, name: str) -> str:

@@ -17,6 +17,7 @@ _OURS = frozenset(
         "demo",
         "locks",
         "mlflow.db",
+        "models",
         "storage",
         "vectors",
     }

@@ -31,6 +31,12 @@ _ENVIRONMENT = {
 }
 
 
+class MlflowUnavailable(PlatformError):
+    """MLflow cannot be reached."""
+
+    transient = True
+
+
 def mlflow_client(uri: str) -> "MlflowClient":
     """MLflow's client, once it is known that something answers.
 
@@ -50,9 +56,7 @@ def mlflow_client(uri: str) -> "MlflowClient":
             engine.connect().close()
         finally:
             engine.dispose()
-    # Before the first import, which reads some of it.
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    _prepare()
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -63,10 +67,18 @@ def is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
+def _prepare() -> None:
+    """Before the first import of MLflow, which reads some of it."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
 @contextmanager
 def explained(uri: str, what: str, kind: type[PlatformError]) -> Iterator[None]:
     """Turn errors of MLflow and of the way to it into `kind`; `what` says what is not done."""
     import httpx
+
+    _prepare()
     from mlflow.exceptions import MlflowException
 
     try:

@@ -35,7 +35,7 @@ def check_week(key: str) -> str:
         day = date.fromisoformat(key)
     except ValueError as error:
         raise UnknownWeek(f"week {key!r}: no date; write its Monday, {current_week()}.") from error
-    if day.isoformat() != key or day.weekday() != 0 or not FIRST_WEEK <= day:
+    if day.isoformat() != key or day.weekday() != 0 or not day >= FIRST_WEEK:
         raise UnknownWeek(
             f"week {key!r}: weeks are named by their Mondays, from {FIRST_WEEK} to "
             f"{current_week()}."

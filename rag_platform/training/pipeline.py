@@ -10,16 +10,26 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rag_platform.storage.letters import Letter, WindowLetters
 from rag_platform.training.calendar import check_week, has_ended
-from rag_platform.training.errors import NoSuchModel, TrainingError
+from rag_platform.training.errors import NoSuchModel
 from rag_platform.training.spec import SEED, ModelSpec
+from rag_platform.training.stages import (
+    CANDIDATE,
+    DATA,
+    DEPLOYED,
+    DRIFT,
+    EVALUATION,
+    REGISTERED,
+    Facts,
+    NotTrained,
+    Origin,
+)
 from rag_platform.training.trainer import Model, Services, Trainer
 
 if TYPE_CHECKING:
@@ -29,6 +39,7 @@ if TYPE_CHECKING:
     from rag_platform.storage.catalog import Catalog
     from rag_platform.storage.objects import S3Connection
     from rag_platform.training.drift.compare import DriftReport
+    from rag_platform.training.drift.log import DriftLog
     from rag_platform.training.evaluation import Evaluation
     from rag_platform.training.packaging import Packaged
     from rag_platform.training.promotions import Promotions
@@ -37,30 +48,8 @@ if TYPE_CHECKING:
     from rag_platform.training.task import Draw
     from rag_platform.training.validation import Check
 
-DATA, DRIFT, CANDIDATE, EVALUATION, REGISTERED, DEPLOYED = STAGES = (
-    "training_data",
-    "drift_report",
-    "candidate_model",
-    "evaluation",
-    "registered_model",
-    "deployment",
-)
-Facts = dict[str, Any]
-
 # Another run of the same model is waited for: a training takes minutes.
 _PATIENCE_S = 7_200.0
-
-
-class NotTrained(TrainingError):
-    """A stage has nothing to work on: the one before it has not run for the week."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Who runs a stage: the id of the Dagster run, and where it can be looked at."""
-
-    run_id: str
-    url: str | None = None
 
 
 class Training:
@@ -139,6 +128,14 @@ class Training:
         """What a stage found in a week; None when it has not run."""
         return self._weeks.get(self.spec.name, week, stage)
 
+    def newest_evaluation(self) -> Facts | None:
+        """The report of the last week that was evaluated."""
+        for week in reversed(self._weeks.weeks(self.spec.name)):
+            found = self.known(EVALUATION, week)
+            if found is not None:
+                return dict(found["report"])
+        return None
+
     # training_data
 
     def run_data(
@@ -207,7 +204,8 @@ class Training:
             }
             self._keep(week, DRIFT, facts)
             if report is not None:
-                self._log(week, report)
+                # The training that drift would ask for is this one.
+                self._log(week, report).asked(self.spec.name, time.time())
             return facts, report
 
     def look(self, week: str) -> "DriftReport | None":
@@ -227,10 +225,12 @@ class Training:
         champion = self._champion()
         return compare(self._package(champion).profile, rows, None) if champion else None
 
-    def _log(self, week: str, report: "DriftReport") -> None:
+    def _log(self, week: str, report: "DriftReport") -> "DriftLog":
         from rag_platform.training.drift.log import DriftLog
 
-        DriftLog(self._catalog).record(self.spec.name, "training", week, report)
+        log = DriftLog(self._catalog)
+        log.record(self.spec.name, "training", week, report)
+        return log
 
     # candidate_model
 
@@ -286,7 +286,7 @@ class Training:
                 manifest,
                 package,
                 parameters=model.parameters(),
-                tags=_tags(origin),
+                tags=origin.tags(),
                 example=rows[held_back].head(5),
                 predictions=predictions.head(5),
             )
@@ -294,7 +294,7 @@ class Training:
     # evaluation
 
     def run_evaluation(self, week: str) -> "tuple[Evaluation, Mapping[str, Draw]]":
-        """Measure the candidate by its trainer's folds, and against the champion; keep all of it."""
+        """Measure the candidate by its folds, and against the champion; keep all of it."""
         from rag_platform.training.evaluation import evaluate, figures
         from rag_platform.training.plots import png_bytes
 
@@ -353,7 +353,7 @@ class Training:
                 self.spec.name,
                 candidate["run_id"],
                 description=f"{self.spec.description} Week {week}.",
-                tags=_tags(origin),
+                tags=origin.tags(),
             )
             facts = {"version": version.number, "run_id": version.run_id}
             self._keep(week, REGISTERED, facts)
@@ -423,17 +423,7 @@ class Training:
             yield
 
 
-def _tags(origin: Origin) -> dict[str, str]:
-    tags = {"dagster.run_id": origin.run_id}
-    return tags | ({"dagster.run_url": origin.url} if origin.url else {})
-
-
 def _checks(facts: Facts) -> "list[Check]":
     from rag_platform.training.validation import Check
 
     return [Check(**check) for check in facts["checks"]]
-
-
-def read_at(facts: Facts) -> str:
-    """When rows were read, for people."""
-    return datetime.fromtimestamp(facts["read_at"], UTC).isoformat(timespec="seconds")

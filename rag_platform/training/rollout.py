@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from rag_platform.training.ledger import CHALLENGER, CHAMPION
 from rag_platform.training.splits import point
 
 if TYPE_CHECKING:
     from rag_platform.settings_training import RolloutSettings
 
-CHAMPION, CHALLENGER = "champion", "challenger"
 Arm = Literal["champion", "challenger"]
 Action = Literal["hold", "step", "promote", "withdraw"]
 

@@ -20,7 +20,8 @@ from rag_platform.errors import PlatformError
 from rag_platform.storage.letters import Letter, WindowLetters
 from rag_platform.training.errors import TrainingError
 from rag_platform.training.guardrails import Answered, violations
-from rag_platform.training.rollout import CHALLENGER, CHAMPION, Arm, Decision, arm_of, decide
+from rag_platform.training.ledger import CHALLENGER, CHAMPION
+from rag_platform.training.rollout import Arm, Decision, arm_of, decide
 from rag_platform.training.spec import SEED, ModelSpec
 from rag_platform.training.task import TARGET, UNIT
 from rag_platform.training.trainer import Services
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from rag_platform.storage.catalog import Catalog
     from rag_platform.storage.objects import S3Connection
     from rag_platform.training.drift.compare import DriftReport
+    from rag_platform.training.ledger import Rollout
     from rag_platform.training.packaging import Packaged
-    from rag_platform.training.promotions import Promotions, Rollout
+    from rag_platform.training.promotions import Promotions
     from rag_platform.training.registry import ModelRegistry, Version
     from rag_platform.training.statistics import Comparison
 
@@ -137,7 +139,8 @@ class Scoring:
             )
         challenger = self._challenger(rollout, rows)
         served = self._served(rows, rollout, challenger)
-        arms = {CHAMPION: champion} | ({CHALLENGER: challenger} if challenger else {})
+        arms: dict[str, _Arm] = {CHAMPION: champion}
+        arms |= {CHALLENGER: challenger} if challenger else {}
         self._write(day, rows, arms, served)
         drift = _drift(champion, rows)
         self._log(day, drift)

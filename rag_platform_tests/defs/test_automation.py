@@ -1,6 +1,5 @@
-"""Schedule, sensors and retries: when runs are asked for, and what is told of those that fail."""
+"""Schedule, sensors and retries: when runs are asked for."""
 
-import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 import sqlalchemy as sa
 
 from rag_platform.defs.documents import factory
-from rag_platform.defs.operations.definitions import failure_message
 from rag_platform.defs.operations.launch import STAGES
 from rag_platform.documents.changelog import SourceListingRefused
 from rag_platform.documents.sources import SourceUnavailable
@@ -131,67 +129,9 @@ def test_one_switch_sets_what_runs_from_the_start(location: Location, automation
     status = {sensor.name: sensor.default_status.value for sensor in location.defs.sensors}
     status |= {each.name: each.default_status.value for each in location.defs.schedules}
     expected = "RUNNING" if automation else "STOPPED"
-    names = ["failed_runs", f"{SOURCE}_new_objects", f"{SOURCE}_schedule"]
+    names = [f"{SOURCE}_new_objects", f"{SOURCE}_schedule"]
     names += ["reconcile_weekly", "stages_follow_their_inputs"]
     assert status == dict.fromkeys(names, expected)
-
-
-# Failed runs
-
-
-def failure_context(location: Location, outcome: Any) -> dg.RunFailureSensorContext:
-    result = outcome.result
-    return dg.build_run_status_sensor_context(
-        sensor_name="failed_runs",
-        dagster_event=result.get_run_failure_event(),
-        dagster_instance=location.instance,
-        dagster_run=result.dagster_run,
-    ).for_run_failure()
-
-
-def test_failure_sensor_tells_step_window_and_reason_inone_line(
-    location: Location, caplog: pytest.LogCaptureFixture
-) -> None:
-    location.write("a.md", "# Alpha\n")
-    location.run(WINDOW)
-    (location.folder / "a.md").unlink()
-    outcome = location.run("2026-06-02")
-    sensor = location.defs.get_sensor_def("failed_runs")
-    with caplog.at_level(logging.ERROR, "rag_platform.notifications"):
-        sensor(failure_context(location, outcome))
-    [record] = [each for each in caplog.records if each.name == "rag_platform.notifications"]
-    assert record.getMessage() == (
-        "manuals_documents for 2026-06-02 failed in manuals/raw_docs: manuals: 0 objects listed, "
-        f"1 known; nothing deleted. Check {location.folder.as_uri()}, or confirm with "
-        "--allow-deletions (run config: allow_deletions: true). "
-        f"(/runs/{outcome.result.run_id})"
-    )
-
-
-def test_failure_message_names_the_range_and_the_failed_gate(location: Location) -> None:
-    location.write("a.pdf", "no PDF at all")
-    outcome = location.run("2026-06-02", "2026-06-04")
-    message = failure_message(failure_context(location, outcome))
-    assert message.windows == "2026-06-02 to 2026-06-04"
-    assert message.step == "manuals/clean_docs"
-    assert "\n" not in message.text()
-    assert message.error == (
-        "2026-06-02: 1 of 1 listed documents are dead letters, over the share of 20%; "
-        "2026-06-03: 1 of 1 listed documents are dead letters, over the share of 20%; "
-        "2026-06-04: 1 of 1 listed documents are dead letters, over the share of 20%. "
-        "See `rag-platform dead-letters list`; exclude what cannot be parsed, or raise "
-        "sources.manuals.max_dead_letter_share"
-    )
-
-
-def test_unexpected_errors_are_told_by_their_cause(location: Location) -> None:
-    location.write("a.md", "# Alpha\n")
-    location.run(WINDOW, stages=["raw_docs"])
-    outcome = location.run(WINDOW, stages=["clean_docs"])
-    message = failure_message(failure_context(location, outcome))
-    assert message.error == (
-        "RuntimeError: manuals 2026-06-01: parsed_docs must run before clean_docs"
-    )
 
 
 # Retries

@@ -1,8 +1,6 @@
-"""The costs in the UI, and the delivery of messages."""
+"""The costs in the UI."""
 
 import base64
-import logging
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from rag_platform.defs.operations.costs import costs_definitions, deliver, draw_days
+from rag_platform.defs.operations.costs import costs_definitions, draw_days
 from rag_platform.defs.plots import png
 from rag_platform.defs.resources import platform_resource
 from rag_platform.llm.budget import Attempt
-from rag_platform.operations.notifications import LogNotifier, Notice
 from rag_platform.platform import Platform
 from rag_platform.settings import Settings, load
 
@@ -45,7 +42,7 @@ def spend(settings: Settings, model: str, microusd: int, prompt: str | None = "p
 
 def defs(settings: Settings) -> dg.Definitions:
     resources = {"platform": platform_resource(settings)}
-    return dg.Definitions.merge(costs_definitions(settings), dg.Definitions(resources=resources))
+    return dg.Definitions.merge(costs_definitions(), dg.Definitions(resources=resources))
 
 
 def materialized(settings: Settings) -> dict[str, dg.MetadataValue]:
@@ -114,61 +111,3 @@ def test_texts_on_a_plot_are_no_formulas() -> None:
         axes.set_yscale("log")
 
     assert base64.b64decode(png(draw).value.partition(",")[2][:-1]).startswith(PNG)
-
-
-def test_messages_are_delivered_once_and_kept_until_they_are(
-    settings: Settings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spend(settings, "large", 1_700_000)  # 85 %: two alerts
-    today = datetime.now(UTC).date().isoformat()
-    broken = [True, False]
-
-    def send(self: LogNotifier, message: Notice) -> None:
-        if "80 %" in message.text() and broken.pop(0):
-            raise ConnectionError("the mail server is down")
-        logging.getLogger("test").warning(message.text())
-
-    monkeypatch.setattr(LogNotifier, "send", send)
-    platform = Platform(settings)
-    with pytest.raises(ConnectionError):
-        deliver(platform)
-    assert [message.key for message in platform.outbox.pending()] == [f"budget:{today}:80"]
-    assert deliver(platform) == 1
-    assert deliver(platform) == 0
-    platform.close()
-    assert len(caplog.messages) == 2
-    assert caplog.messages[0].startswith("50 % of the budget of")
-    assert caplog.messages[1].startswith("80 % of the budget of")
-
-
-def test_the_sensor_delivers(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
-    spend(settings, "large", 1_000_000)
-    repository = defs(settings).get_repository_def()
-    sensor = repository.get_sensor_def("notifications")
-    resources = {"platform": platform_resource(settings)}
-    with dg.build_sensor_context(repository_def=repository, resources=resources) as context:
-        assert sensor.evaluate_tick(context).skip_message == "1 messages delivered"
-    assert any("50 % of the budget" in message for message in caplog.messages)
-
-
-@pytest.mark.parametrize("automation", [True, False])
-def test_the_sensor_runs_where_automation_does(settings: Settings, automation: bool) -> None:
-    definitions = costs_definitions(settings.model_copy(update={"automation": automation}))
-    [sensor] = definitions.sensors or []
-    expected = dg.DefaultSensorStatus.RUNNING if automation else dg.DefaultSensorStatus.STOPPED
-    assert sensor.default_status == expected
-
-
-def test_the_asset_is_looked_at_anew_every_hour(settings: Settings) -> None:
-    instance, found = dg.DagsterInstance.ephemeral(), []
-    cursor = None
-    for minute in (5, 9, 11, 12):
-        result = dg.evaluate_automation_conditions(
-            defs(settings),
-            instance,
-            cursor=cursor,
-            evaluation_time=datetime(2026, 7, 1, 8, minute, tzinfo=UTC),
-        )
-        cursor = result.cursor
-        found.append(result.total_requested)
-    assert found == [0, 0, 1, 0]

@@ -142,6 +142,7 @@ def test_the_built_in_prompts(catalog: Catalog) -> None:
         "document_classification": ["labels", "summary", "text_start", "title"],
         "document_entities": ["text", "title"],
         "document_summary": ["entities", "text", "title"],
+        "financial_answer": ["context", "question"],
         "ride_summary": ["ride"],
     }
     for prompt in found.values():

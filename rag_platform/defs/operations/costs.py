@@ -1,4 +1,4 @@
-"""What models cost, looked at in the UI, and the delivery of messages such as budget alerts."""
+"""What models cost, looked at in the UI."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -9,10 +9,8 @@ import dagster as dg
 from rag_platform.defs.documents import metadata
 from rag_platform.defs.documents.factory import OWNERS
 from rag_platform.defs.plots import png
-from rag_platform.operations.notifications import LogNotifier, Notice
 from rag_platform.platform import Platform
 from rag_platform.resources.platform import PlatformResource
-from rag_platform.settings import Settings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 _DAYS_SHOWN = 30
 _MODELS_SHOWN = 8
 _ROWS_SHOWN = 20
-_DELIVERY_SECONDS = 30
 _COLUMNS = ("calls", "attempts", "cached_calls", "total_usd", "unsettled_usd", "saved_usd")
 
 
@@ -102,35 +99,6 @@ def _cell(value: float) -> str:
     return f"{value:,.4f}" if isinstance(value, float) else f"{value:,}"
 
 
-def _notifications(settings: Settings) -> dg.SensorDefinition:
-    status = dg.DefaultSensorStatus
-
-    @dg.sensor(
-        name="notifications",
-        minimum_interval_seconds=_DELIVERY_SECONDS,
-        default_status=status.RUNNING if settings.automation else status.STOPPED,
-        description="Delivers what people are to be told: budget alerts, reviews that are overdue.",
-    )
-    def notifications(platform: PlatformResource) -> dg.SkipReason:
-        return dg.SkipReason(f"{deliver(platform.parts):,} messages delivered")
-
-    return notifications
-
-
-def deliver(parts: Platform) -> int:
-    """Send what waits, oldest first; returns how many messages that were.
-
-    Each is noted as sent right after it was: one that could not be sent is tried again next time,
-    with those after it.
-    """
-    notifier, delivered = LogNotifier(), 0
-    for message in parts.outbox.pending():
-        notifier.send(Notice(message.text))
-        parts.outbox.sent([message.id])
-        delivered += 1
-    return delivered
-
-
-def costs_definitions(settings: Settings) -> dg.Definitions:
-    """The asset over the ledger, and the delivery of messages."""
-    return dg.Definitions(assets=[llm_costs], sensors=[_notifications(settings)])
+def costs_definitions() -> dg.Definitions:
+    """The asset over the ledger."""
+    return dg.Definitions(assets=[llm_costs])

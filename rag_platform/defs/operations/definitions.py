@@ -1,50 +1,10 @@
-"""What watches over all pipelines: failed runs, automation conditions, the weekly reconciling."""
+"""What watches over all pipelines: automation conditions, the weekly reconciling."""
 
 import dagster as dg
 
 from rag_platform.defs.documents.automation import follow_sensor
-from rag_platform.defs.documents.factory import RANGE_TAGS
-from rag_platform.defs.operations.problems import problems, shown
-from rag_platform.operations.notifications import LogNotifier, RunFailed
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
-
-
-def failure_message(context: dg.RunFailureSensorContext) -> RunFailed:
-    """What failed, from the events of the run."""
-    run = context.dagster_run
-    kinds = {dg.DagsterEventType.ASSET_CHECK_EVALUATION, dg.DagsterEventType.STEP_FAILURE}
-    logs = context.instance.all_logs(run.run_id, of_type=kinds)
-    events = [log.dagster_event for log in logs if log.dagster_event is not None]
-    steps = [event.step_key for event in events if event.is_step_failure and event.step_key]
-    window = run.tags.get("dagster/partition") or " to ".join(
-        run.tags[tag] for tag in RANGE_TAGS if tag in run.tags
-    )
-    return RunFailed(
-        run.run_id,
-        run.job_name,
-        window,
-        shown(steps[0]) if steps else "",
-        problems([*events, context.failure_event])[0].text,
-        f"/runs/{run.run_id}",
-    )
-
-
-def _failed_runs(settings: Settings) -> dg.SensorDefinition:
-    @dg.run_failure_sensor(
-        name="failed_runs",
-        description="Tells people of every failed run.",
-        default_status=(
-            dg.DefaultSensorStatus.RUNNING
-            if settings.automation
-            else dg.DefaultSensorStatus.STOPPED
-        ),
-        monitor_all_code_locations=True,
-    )
-    def failed_runs(context: dg.RunFailureSensorContext) -> None:
-        LogNotifier().send(failure_message(context))
-
-    return failed_runs
 
 
 @dg.op(pool="vector_store", description="Compare every index with the catalog and repair it.")
@@ -88,5 +48,5 @@ def operations(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         jobs=[reconcile],
         schedules=[_weekly(settings)],
-        sensors=[_failed_runs(settings), follow_sensor(settings)],
+        sensors=[follow_sensor(settings)],
     )

@@ -49,7 +49,7 @@ def problems(events: Iterable[dg.DagsterEvent]) -> list[Problem]:
     found += [problem for problem in errors if problem.text not in told]
     if ending is not None and not found:
         data = ending.job_failure_data
-        cause = _cause(data.error) if data.error else ending.message
+        cause = _cause(data.error) if data is not None and data.error else ending.message
         found.append(Problem(ending.job_name, first_line(cause or "")))
     return found
 

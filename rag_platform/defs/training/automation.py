@@ -218,7 +218,7 @@ def _sum_up(
 
 
 def _outcome(parts: Platform, name: str, monday: str, run: dg.DagsterRun) -> str:
-    from rag_platform.training.pipeline import DEPLOYED
+    from rag_platform.training.stages import DEPLOYED
 
     if run.status is not dg.DagsterRunStatus.SUCCESS:
         base = parts.settings.notifications.dagster_url or ""

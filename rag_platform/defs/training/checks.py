@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from rag_platform.training.evaluation import NOT_WORSE
+from rag_platform.training.gates import NOT_WORSE
 from rag_platform.training.spec import ModelSpec
 from rag_platform.training.validation import CHECKS
 

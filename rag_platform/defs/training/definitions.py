@@ -1,17 +1,32 @@
 """The models of the settings: six assets each, a job and a schedule, and what watches over all."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
-from rag_platform.defs.training import automation
-from rag_platform.defs.training.factory import assets
-from rag_platform.defs.training.scores import scores, scores_job, scores_schedule
+from rag_platform.platform import Platform
 from rag_platform.settings import Settings
+
+
+def model_lines(platform: Platform) -> Iterator[str]:
+    """Each model in a line, for the weekly digest."""
+    from rag_platform.training.calendar import current_week
+    from rag_platform.training.drift.log import DriftLog
+    from rag_platform.training.overview import line
+
+    for name in platform.models.names:
+        yield line(platform.models.training(name), platform.models.promotions)
+    yield from DriftLog(platform.catalog).lines(current_week())
 
 
 def training(settings: Settings) -> dg.Definitions:
     """Nothing where the settings have no models."""
     if not settings.enabled_models:
         return dg.Definitions()
+    # What models are made of imports numpy: a location without models need not.
+    from rag_platform.defs.training import automation
+    from rag_platform.defs.training.factory import assets
+    from rag_platform.defs.training.scores import scores, scores_job, scores_schedule
     from rag_platform.resources.mlflow import MlflowResource
     from rag_platform.training.catalogue import model_spec
 
@@ -30,7 +45,7 @@ def training(settings: Settings) -> dg.Definitions:
             automation.drift_sensor(settings, jobs),
             automation.master_sensor(settings, jobs),
         ],
-        resources={"mlflow": MlflowResource(tracking_uri=settings.mlflow_uri)},
+        resources={"mlflow": MlflowResource()},
     )
     if not scored:
         return definitions

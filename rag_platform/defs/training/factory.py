@@ -15,7 +15,8 @@ from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
 from rag_platform.training.calendar import FIRST_WEEK
 from rag_platform.training.gates import check_gates
-from rag_platform.training.pipeline import (
+from rag_platform.training.spec import ModelSpec
+from rag_platform.training.stages import (
     CANDIDATE,
     DATA,
     DEPLOYED,
@@ -25,7 +26,6 @@ from rag_platform.training.pipeline import (
     STAGES,
     Origin,
 )
-from rag_platform.training.spec import ModelSpec
 
 OWNERS = ["team:ml-platform"]
 POOL = "training"

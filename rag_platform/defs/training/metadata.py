@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from rag_platform.storage.letters import Letter
     from rag_platform.training.drift.compare import DriftReport
     from rag_platform.training.evaluation import Evaluation
-    from rag_platform.training.pipeline import Facts
-    from rag_platform.training.promotions import Promotion
+    from rag_platform.training.ledger import Promotion
     from rag_platform.training.registry import Version
+    from rag_platform.training.stages import Facts
     from rag_platform.training.task import Draw
 
 _SHOWN = 20
