@@ -7,10 +7,10 @@
 `spending_card_affinity`. Measured is the last quarter of the weeks of each set, which took no part
 in any choice; with `--development` the weeks before it, by which choices were made. A model is
 fitted at every origin (`--step`: every so many weeks) on the weeks before it and measured on the
-four weeks from it on, by the task's own metrics. `boosting` is scikit-learn's gradient boosting over
-all categories on the same lags, means and medians, without scale, with the weeks ahead and the part
-of the month; it is no part of the platform. Prophet is slow, a model for each category and origin:
-every fourth origin is enough. Nothing is written; the table goes to the terminal.
+four weeks from it on, by the task's own metrics. `boosting` is scikit-learn's gradient boosting
+over all categories on the same lags, means and medians, without scale, with the weeks ahead and the
+part of the month; it is no part of the platform. Prophet is slow, a model for each category and
+origin: every fourth origin is enough. Nothing is written; the table goes to the terminal.
 """
 
 import argparse

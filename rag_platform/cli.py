@@ -23,6 +23,7 @@ from rag_platform.commands.enrich import enrich, enrich_what_is_new, show
 from rag_platform.commands.group import Cli, DefaultsToList
 from rag_platform.commands.reviews import reviews
 from rag_platform.commands.models import models
+from rag_platform.commands.notify import notify
 from rag_platform.commands.predict import predict
 from rag_platform.commands.rides import rides, simulate_rides
 from rag_platform.commands.train import train
@@ -47,7 +48,7 @@ def main(debug: bool, verbose: bool) -> None:
     """
 
 
-for command in (enrich, reviews, costs, rides, simulate_rides, train, predict, models):
+for command in (enrich, reviews, costs, rides, simulate_rides, train, predict, models, notify):
     main.add_command(command)
 
 _index = click.option("--index", metavar="NAME", help="An index version.")

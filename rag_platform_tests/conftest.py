@@ -19,7 +19,15 @@ from rag_platform_tests.servers.seaweed import s3_server as run_s3_server
 if TYPE_CHECKING:
     from rag_platform.storage.catalog import Catalog
 
-_SECRETS = ("OPENAI_API_KEY", "QDRANT_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_SECRETS = (
+    "OPENAI_API_KEY",
+    "QDRANT_API_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "SLACK_WEBHOOK_URL",
+    "SLACK_BOT_TOKEN",
+    "SMTP_PASSWORD",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)

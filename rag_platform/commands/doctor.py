@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,6 +61,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
     if settings.enrichment.sources or settings.rides:
         yield _attempt("models", _models, platform)
         yield _attempt("prompts", _prompts, platform)
+    for model in settings.enabled_models:
+        yield _attempt(f"model {model}", _model, platform, model)
+    yield _attempt("notifications", _notifications, settings)
     platform.close()
 
 
@@ -158,6 +162,29 @@ def _prompts(platform: Platform) -> Finding:
     library = platform.llm.prompts
     labels = [library.get(name).label for name in library.names()]
     return Finding("prompts", "ok", ", ".join(labels))
+
+
+def _model(platform: Platform, name: str) -> Finding:
+    """Its data is there and young enough, and MLflow answers."""
+    part, training = f"model {name}", platform.models.training(name)
+    stale = training.stale(time.time())
+    champion = platform.models.registry.version(name, "champion")
+    serves = f"version {champion.number} serves" if champion else "nothing serves yet"
+    if stale:
+        return Finding(part, "warn", f"{serves}; {stale}")
+    if champion is None:
+        return Finding(part, "warn", f"{serves}. Run: rag-platform train {name}")
+    return Finding(part, "ok", serves)
+
+
+def _notifications(settings: Settings) -> Finding:
+    from rag_platform.operations.channels import channels_of, check_channels
+
+    problems = check_channels(settings.notifications)
+    if problems:
+        return Finding("notifications", "warn", "; ".join(problems))
+    names = ", ".join(channel.name for channel in channels_of(settings.notifications))
+    return Finding("notifications", "ok", f"{names}; nothing was sent")
 
 
 def _index(platform: Platform, name: str) -> Finding:

@@ -96,12 +96,13 @@ def judge(
 def _on_metric(spec: ModelSpec, name: str, bound: float, found: Estimate | None) -> Verdict:
     metric = spec.task.metrics[name.partition(":")[0]]
     side = "at least" if metric.higher_is_better else "at most"
-    wanted = f"{side} {bound:.4g}{metric.unit}"
+    unit = f" {metric.unit}" if metric.unit not in ("", "%") else metric.unit
+    wanted = f"{side} {bound:.4g}{unit}"
     if found is None:
         told = f"{name}: cannot be measured on these rows; {wanted} is required"
         return Verdict(name, bound, None, None, None, False, told)
     passed = found.value >= bound if metric.higher_is_better else found.value <= bound
-    shown = f"{found.value:.4g}{metric.unit} ({found.low:.4g} to {found.high:.4g})"
+    shown = f"{found.value:.4g}{unit} ({found.low:.4g} to {found.high:.4g})"
     close = ", close" if found.low <= bound <= found.high else ""
     told = f"{name}: {shown}, {wanted}: {'passed' if passed else 'failed'}{close}"
     return Verdict(name, bound, found.value, found.low, found.high, passed, told)

@@ -50,6 +50,7 @@ def test_new_documents_are_indexed_without_a_webserver(
             "prompts_daily",
             "reconcile_weekly",
             "stages_follow_their_inputs",
+            "weekly_digest",
         ],
         "DECLARED_IN_CODE",
     )

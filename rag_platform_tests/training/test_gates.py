@@ -28,7 +28,7 @@ class Forecasts(tiny.TinyTask):
 
     metrics: ClassVar = {
         "mase": Metric("error over that of the naive", higher_is_better=False),
-        "error": Metric("mean error", higher_is_better=False, unit=" USD"),
+        "error": Metric("mean error", higher_is_better=False, unit="USD"),
         "f1": Metric("F1"),
     }
 

@@ -325,8 +325,11 @@ def location(registry: ModelRegistry, catalog: Catalog, tmp_path: Path) -> Any:
     return (str(catalog.url), catalog.lock_folder, registry.uri, tmp_path / "home")
 
 
-def _deadly(turn: int, *, after: bool) -> None:
-    """From now on, the turn-th step that changes something ends this process."""
+def _deadly(turn: int) -> None:
+    """From now on, this process ends before its turn-th step that changes something.
+
+    Of a transaction that is before its commit; what follows it is before the next step.
+    """
     passed = [0]
 
     def due() -> bool:
@@ -337,13 +340,9 @@ def _deadly(turn: int, *, after: bool) -> None:
         method = getattr(owner, name)
 
         def tripping(*args: Any, **kwargs: Any) -> Any:
-            is_due = due()
-            if is_due and not after:
+            if due():
                 os.kill(os.getpid(), signal.SIGKILL)
-            result = method(*args, **kwargs)
-            if is_due:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+            return method(*args, **kwargs)
 
         setattr(owner, name, tripping)
 
@@ -356,17 +355,15 @@ def _deadly(turn: int, *, after: bool) -> None:
         is_due = due()
         with begin(self) as connection:
             yield connection
-            if is_due and not after:
+            if is_due:
                 os.kill(os.getpid(), signal.SIGKILL)
-        if is_due:
-            os.kill(os.getpid(), signal.SIGKILL)
 
     Catalog.begin = tripping  # type: ignore[method-assign]
 
 
-def _dies(place: Any, action: str, given: dict[str, Any], turn: int, after: bool) -> None:
+def _dies(place: Any, action: str, given: dict[str, Any], turn: int) -> None:
     promotions = opened(place)
-    _deadly(turn, after=after)
+    _deadly(turn)
     getattr(promotions, action)(NAME, **given)
 
 
@@ -378,7 +375,6 @@ def tried(catalog: Catalog, promotions: Promotions, version: str) -> None:
     promotions.settle(NAME)
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("action", ["promote", "promote_challenger", "rollback", "withdraw"])
 def test_a_kill_at_any_step_leaves_one_champion_and_is_repaired(
     registry: ModelRegistry,
@@ -388,7 +384,6 @@ def test_a_kill_at_any_step_leaves_one_champion_and_is_repaired(
     outbox: Outbox,
     location: Any,
     action: str,
-    after: bool,
 ) -> None:
     steps = 0
     for turn in range(1, 20):
@@ -402,7 +397,7 @@ def test_a_kill_at_any_step_leaves_one_champion_and_is_repaired(
             tried(catalog, promotions, "3")
             expected = {"champion": "3" if action == "promote_challenger" else "2"}
             call = action.partition("_")[0]
-        process = FORKS.Process(target=_dies, args=(location, call, given, turn, after))
+        process = FORKS.Process(target=_dies, args=(location, call, given, turn))
         process.start()
         process.join(60)
         aliases = registry.aliases(NAME)
@@ -423,20 +418,18 @@ def test_a_kill_at_any_step_leaves_one_champion_and_is_repaired(
     assert steps >= 2
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_kill_while_entering_is_repaired(
     registry: ModelRegistry,
     promotions: Promotions,
     put: Put,
     location: Any,
-    after: bool,
 ) -> None:
     given = {"actor": "training", "reason": "passed"}
     for turn in range(1, 20):
         number = put(float(turn)).number
         first = turn == 1
         killed = given | {"version": number}
-        process = FORKS.Process(target=_dies, args=(location, "enter", killed, turn, after))
+        process = FORKS.Process(target=_dies, args=(location, "enter", killed, turn))
         process.start()
         process.join(60)
         assert enter(promotions, number) == ("champion" if first else "challenger")

@@ -195,7 +195,11 @@ def _words(value: Any) -> str:
 
 
 def _named(value: str, count: int) -> str:
-    is_plain = count >= MIN_PLAIN and len(json.dumps(value)) <= _MAX_VALUE and not re.match("#[0-9a-f]", value)
+    is_plain = (
+        count >= MIN_PLAIN
+        and len(json.dumps(value)) <= _MAX_VALUE
+        and not re.match("#[0-9a-f]", value)
+    )
     return value if is_plain else _hashed(value)
 
 

@@ -3,7 +3,7 @@
 A column has drifted when the difference is large - the Kolmogorov-Smirnov distance or the
 population stability index (PSI) over the bins of the profile, for categories the PSI, for missing
 values the difference of their shares - and the p value of its test, adjusted for the number of all
-tests (Benjamini and Hochberg 1995), is below `MAX_P`. With a million rows everything is
+tests (Benjamini and Hochberg 1995), is below `difference.MAX_P`. With a million rows everything is
 significant; with fifty nothing is small.
 """
 
@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rag_platform.training.drift.columns import (
     Categories,
@@ -22,7 +21,17 @@ from rag_platform.training.drift.columns import (
     binned,
     rounded,
 )
-from rag_platform.training.drift.profile import ColumnProfile, Profile, parts
+from rag_platform.training.drift.difference import MISSING, VALUES, ColumnDrift
+from rag_platform.training.drift.measures import (
+    Counts,
+    chi_square_p,
+    excess_psi,
+    ks_distance,
+    ks_p,
+    psi,
+)
+from rag_platform.training.drift.plots import plots
+from rag_platform.training.drift.profile import SCORES, ColumnProfile, Profile, parts
 from rag_platform.training.drift.texts import Texts
 from rag_platform.training.snapshots import plain
 from rag_platform.training.task import Draw
@@ -33,60 +42,9 @@ if TYPE_CHECKING:
 MIN_DISTANCE = 0.15
 MIN_PSI = 0.2
 MIN_MISSING = 0.05
-MAX_P = 0.01
 # With fewer values nothing can be said.
 MIN_ROWS = 30
-VALUES, MISSING = "values", "missing"
-
-# Fewer are expected in a cell, and the chi-square distribution does not hold: the tables that
-# chance makes of the same rows take its place.
-_MIN_EXPECTED = 5.0
-_TABLES = 20_000
-_SEED = 1
 _NAMED = 5
-_MAX_NAME = 60
-
-Counts = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnDrift:
-    """How one column differs from before, in its `values` or in how many are `missing`.
-
-    `effect` is how many times the bound it is, from 1 on large. `p` is adjusted for the number of
-    tests. `before` and `now` are shares of the bins (of a text, along its axis `along`).
-    """
-
-    part: str
-    column: str
-    kind: str | None
-    aspect: str
-    test: str
-    rows_before: int
-    rows_now: int
-    effect: float
-    p: float
-    psi: float | None = None
-    distance: float | None = None
-    along: str | None = None
-    bins: tuple[str, ...] = ()
-    before: tuple[float, ...] = ()
-    now: tuple[float, ...] = ()
-
-    @property
-    def drifted(self) -> bool:
-        """By much, and not by accident."""
-        return self.effect >= 1 and self.p < MAX_P
-
-    @property
-    def told(self) -> str:
-        """In a few words."""
-        name = f"{self.column[:_MAX_NAME]!r}" + (" of the scores" if self.part == "scores" else "")
-        if self.aspect == MISSING:
-            return f"{name} missing {self.before[0]:.1%} → {self.now[0]:.1%} (p {self.p:.2g})"
-        distance = "" if self.distance is None else f", distance {self.distance:.2f}"
-        along = f" along {self.along}" if self.along else ""
-        return f"{name}{along} PSI {self.psi or 0.0:.2f}{distance} (p {self.p:.2g})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +57,11 @@ class DriftReport:
     told: str
     rows: int
     new: tuple[str, ...] = ()
+
+    @property
+    def score_drifted(self) -> bool:
+        """Whether a column of the scores has drifted."""
+        return any(column.drifted for column in self.columns if column.part == SCORES)
 
     def as_json(self) -> dict[str, Any]:
         """Everything, as JSON."""
@@ -116,18 +79,17 @@ class DriftReport:
 
     def plots(self) -> Mapping[str, Draw]:
         """What a person looks at, by title."""
-        from rag_platform.training.drift.plots import plots
-
-        return plots(self)
+        return plots(self.columns)
 
 
 def compare(
     profile: Profile, rows: "pd.DataFrame", predictions: "pd.DataFrame | None" = None
 ) -> DriftReport:
-    """Rows, and where there are any the answers to them, against a profile.
+    """Rows, and where there are any their targets and the answers to them, against a profile.
 
     A column that is gone counts as missing in all rows, and so does a value that is not of the
-    column's kind. Without `predictions` the scores of the profile are left out.
+    column's kind. Without `predictions` the scores of the profile are left out, and so is the
+    target where the rows have none.
     """
     frames = {part: plain(frame) for part, frame in parts(rows, predictions)}
     known = {(column.part, column.name) for column in profile.columns}
@@ -252,65 +214,6 @@ def _histograms(before: Counts, now: Counts, bins: tuple[str, ...]) -> dict[str,
 def _intervals(edges: Floats) -> tuple[str, ...]:
     between = [f"to {edge:.4g}" for edge in edges]
     return (*between, f"over {edges[-1]:.4g}" if len(edges) else "all")
-
-
-def psi(before: Counts, now: Counts) -> float:
-    """The population stability index of two histograms over the same bins; 0: they agree."""
-    # Half a row in every bin, so that an empty one does not make the index infinite.
-    one, two = ((counts + 0.5) / (counts.sum() + 0.5 * len(counts)) for counts in (before, now))
-    return float(np.sum((two - one) * np.log(two / one)))
-
-
-def excess_psi(before: Counts, now: Counts) -> float:
-    """PSI less what it is on average by chance alone: the fewer rows, the more."""
-    bins = int(((before + now) > 0).sum())
-    chance = (bins - 1) * (1 / max(before.sum(), 1) + 1 / max(now.sum(), 1))
-    return psi(before, now) - float(chance)
-
-
-def ks_distance(points: Floats, values: Floats) -> float:
-    """The greatest difference of two distributions' shares below any value."""
-    everything = np.concatenate([points, values])
-    shares = (
-        np.searchsorted(np.sort(each), everything, side="right") / len(each)
-        for each in (points, values)
-    )
-    one, two = shares
-    return float(np.max(np.abs(one - two)))
-
-
-def ks_p(distance: float, before: int, now: int) -> float:
-    """The p value of a KS distance of samples of these sizes (as scipy's `ks_2samp`, asymptotic).
-
-    Too large where values repeat, never too small.
-    """
-    from scipy.stats import kstwo
-
-    return float(kstwo.sf(distance, round(before * now / (before + now))))
-
-
-def chi_square_p(before: Counts, now: Counts) -> float:
-    """The p value of the chi-square test that two histograms are of one distribution.
-
-    Where cells are small, from tables that chance makes with the same sums.
-    """
-    from scipy.stats import chi2_contingency
-
-    table = np.array([before, now])[:, (before + now) > 0]
-    if table.shape[1] < 2 or not table.sum(axis=1).all():
-        return 1.0
-    test = chi2_contingency(table, correction=False)
-    if test.expected_freq.min() >= _MIN_EXPECTED:
-        return float(test.pvalue)
-    total = table.sum(axis=0)
-    expected = test.expected_freq[1]
-    # The other row differs from what is expected by as much, so that its cells need no table.
-    weight = 1 / expected + 1 / test.expected_freq[0]
-    drawn = np.random.default_rng(_SEED).multivariate_hypergeometric(
-        total, int(table[1].sum()), size=_TABLES, method="marginals"
-    )
-    chance = ((drawn - expected) ** 2 @ weight) >= ((table[1] - expected) ** 2 @ weight) - 1e-9
-    return float((1 + chance.sum()) / (1 + _TABLES))
 
 
 def _adjusted(found: list[ColumnDrift]) -> list[ColumnDrift]:

@@ -53,6 +53,13 @@ class DriftLog:
         open_ = [row for row in newest.values() if row.drifted and row.asked_at is None]
         return max(open_, key=lambda row: row.at).detail if open_ else None
 
+    def lines(self, window: str, kind: str = "training") -> list[str]:
+        """What was found in a window, a line for each model."""
+        chosen = sa.and_(model_drift.c.window == window, model_drift.c.kind == kind)
+        query = sa.select(model_drift).where(chosen).order_by(model_drift.c.model)
+        with self._catalog.read() as connection:
+            return [f"{row.model}: {row.detail}" for row in connection.execute(query)]
+
     def asked(self, model: str, now: float) -> None:
         """Note that training was asked for because of everything that has drifted until now."""
         mine = sa.and_(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rag_platform.training.drift.compare import MAX_P, ColumnDrift, DriftReport
+from rag_platform.training.drift.difference import MAX_P, ColumnDrift
 from rag_platform.training.task import Draw
 from rag_platform.training.tasks.classification_plots import label
 
@@ -18,12 +18,11 @@ MAX_PANELS = 6
 _DRIFTED, _OTHER, _BEFORE = "#d62728", "#1f77b4", "#888888"
 
 
-def plots(report: DriftReport) -> Mapping[str, Draw]:
+def plots(columns: list[ColumnDrift]) -> Mapping[str, Draw]:
     """By title: `drift` is the effect of each column, `columns` the bins of the foremost."""
-    if not report.columns:
+    if not columns:
         return {}
-    panels = [column for column in report.columns if column.bins][:MAX_PANELS]
-    return {"drift": _effects(report.columns[:MAX_BARS]), "columns": _panels(panels)}
+    return {"drift": _effects(columns[:MAX_BARS]), "columns": _panels(columns[:MAX_PANELS])}
 
 
 def _effects(columns: list[ColumnDrift]) -> Draw:

@@ -16,12 +16,12 @@ from rag_platform.training.drift.columns import (
 from rag_platform.training.drift.texts import Texts
 from rag_platform.training.errors import UnusableData
 from rag_platform.training.snapshots import plain
-from rag_platform.training.task import RESERVED
+from rag_platform.training.task import RESERVED, TARGET
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ROWS, SCORES = "rows", "scores"
+ROWS, LABELS, SCORES = "rows", "labels", "scores"
 _VERSION = 1
 # Bounds of a profile as a whole (300 KB as JSON); the columns have them in equal shares.
 MAX_COLUMNS = 200
@@ -35,8 +35,8 @@ Shape = Numbers | Categories | Texts
 
 @dataclass(frozen=True, slots=True)
 class ColumnProfile:
-    """One column: of the `rows` or of the `scores`, how many values there were and were missing,
-    and their shape. Without a kind only the missing ones are compared."""
+    """One column of the `rows`, the `labels` (the target) or the `scores`: how many values there
+    were and were missing, and their shape. Without a kind only the missing ones are compared."""
 
     part: str
     name: str
@@ -57,7 +57,7 @@ class Profile:
 
     @staticmethod
     def of(rows: "pd.DataFrame", predictions: "pd.DataFrame | None" = None) -> "Profile":
-        """Of rows and of a model's answers; unit, group and target are no columns.
+        """Of rows and of a model's answers, without unit and group.
 
         The answers may be to any of the rows. They should be to rows that the model was not
         fitted on: of those that it was, it is surer than of any others.
@@ -115,6 +115,8 @@ def parts(
 ) -> "Iterator[tuple[str, pd.DataFrame]]":
     """The frames whose columns are compared, each with the name of its part."""
     yield ROWS, rows[[name for name in rows if name not in RESERVED]]
+    if TARGET in rows:
+        yield LABELS, rows[[TARGET]]
     if predictions is not None:
         yield SCORES, predictions
 
@@ -122,8 +124,8 @@ def parts(
 def _prepared(
     rows: "pd.DataFrame", predictions: "pd.DataFrame | None"
 ) -> "Iterator[tuple[str, str, pd.Series[Any], str, str | None]]":
-    """Part, name, values, plain kind and kind of each column; the scores first, should there be
-    more columns than a profile holds."""
+    """Part, name, values, plain kind and kind of each column; scores and labels first, should
+    there be more columns than a profile holds."""
     count = texts = 0
     for part, frame in reversed(list(parts(rows, predictions))):
         columns, plain_kinds = plain(frame)

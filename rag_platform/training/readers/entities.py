@@ -139,11 +139,11 @@ def _spans(entities: Any, label: str | None) -> tuple[Span, ...]:
     for entity in _parsed(entities):
         if not isinstance(entity, dict):
             raise BadSpans("an entity is no object")
-        ends = (entity.get("start"), entity.get("end"))
+        start, end = entity.get("start"), entity.get("end")
         name = entity.get(label) if label else COMPANY
-        if not all(type(end) is int for end in ends) or not isinstance(name, str):
-            raise BadSpans(f"an entity lacks start, end or {label}")
-        found.append(Span(ends[0], ends[1], name))
+        if not (isinstance(start, int) and isinstance(end, int) and isinstance(name, str)):
+            raise BadSpans(f"an entity lacks start, end or {label or 'label'}")
+        found.append(Span(start, end, name))
     return tuple(found)
 
 
@@ -161,9 +161,7 @@ def _parsed(value: Any) -> list[Any]:
     return value
 
 
-def _of_record(
-    file: DataFile, number: int, record: dict[str, Any], form: Form
-) -> Tagged | BadRow:
+def _of_record(file: DataFile, number: int, record: dict[str, Any], form: Form) -> Tagged | BadRow:
     try:
         text, spans = form(record)
     except BadSpans as error:

@@ -15,16 +15,16 @@ Two forms are known by their columns, in any case:
 Which weeks count:
 
 - A week is told by its Monday.
-- Lines end in the middle of a week as often as not. The weekdays on which at least half of the weeks
-  have lines are the usual ones (all seven where there are fewer than three weeks). The first week is
-  whole when the lines begin on or before the first usual weekday, the last one when they end on or
-  after the last; else it is left out.
-- A category without lines in a week has spent 0, from its first week on. A week in which no category
-  has a line is a gap in the data, and no row.
+- Lines end in the middle of a week as often as not. The weekdays on which at least half of the
+  weeks have lines are the usual ones (all seven where there are fewer than three weeks). The first
+  week is whole when the lines begin on or before the first usual weekday, the last one when they
+  end on or after the last; else it is left out.
+- A category without lines in a week has spent 0, from its first week on. A week in which no
+  category has a line is a gap in the data, and no row.
 - Of measures, a week counts with all its seven days.
 
-Which categories: one with lines in at least half of the weeks of the last year, or of the data where
-they are shorter; of these the `MAX_CATEGORIES` with the most money. All others are summed as
+Which categories: one with lines in at least half of the weeks of the last year, or of the data
+where they are shorter; of these the `MAX_CATEGORIES` with the most money. All others are summed as
 `other`, which is left out where it has lines less often than that. Measures cannot be summed: a
 category of which there are fewer weeks is left out. Categories that differ in case and blanks alone
 are one, in lower case.
@@ -99,7 +99,10 @@ class SpendingReader(Reader):
         if len({one.kind for one in read}) > 1:
             raise UnusableData(
                 "lines of spending, whole weeks and daily measures do not go together; found "
-                + ", ".join(f"{one.kind} in {file.name[:80]!r}" for file, one in zip(tables, read))
+                + ", ".join(
+                    f"{one.kind} in {file.name[:80]!r}"
+                    for file, one in zip(tables, read, strict=True)
+                )
                 + "; deliver one form."
             )
         records = sum(one.records for one in read)
@@ -218,8 +221,8 @@ def _melted(file: DataFile, table: "pd.DataFrame", measures: Any, labelled: bool
         )
     if "freq" in table and set(table["freq"].dropna()) - {"d"}:
         raise UnusableData(
-            f"{file.name[:200]!r}: measures must be daily (freq d); weekly and monthly ones are not "
-            "read."
+            f"{file.name[:200]!r}: measures must be daily (freq d); those of weeks and months are "
+            "not read."
         )
     days = table.loc[:, measures].apply(_numbers).assign(date=_dates(table["date"]))
     days = days.dropna(subset="date").drop_duplicates("date", keep="last")

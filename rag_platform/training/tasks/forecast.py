@@ -103,20 +103,21 @@ class Forecast(Task):
         if (total := np.abs(actual).sum()) > 0:
             measured["wape"] = float(errors.sum() / total)
         naive = predictions["naive_error"].to_numpy(np.float64)
-        has_scale = naive > 0
-        if not has_scale.any():
-            return measured
-        scale, categories = naive[has_scale], rows[CATEGORY][has_scale]
-        scaled = errors[has_scale] / scale
-        by_category = _by_category(scaled, categories)
-        width = (predictions["upper"] - predictions["lower"]).to_numpy(np.float64)[has_scale]
-        recent = np.abs(actual - predictions["mean_4"].to_numpy(np.float64))[has_scale] / scale
-        reference = _by_category(recent, categories).mean()
-        measured["mase"] = float(by_category.mean())
-        measured["below_naive"] = float((by_category < 1).mean())
-        measured["interval_width"] = float(_by_category(width / scale, categories).mean())
-        if reference > 0:
-            measured["improvement_over_4_week_mean"] = float(1 - by_category.mean() / reference)
+        recent = np.abs(actual - predictions["mean_4"].to_numpy(np.float64))
+        width = (predictions["upper"] - predictions["lower"]).to_numpy(np.float64)
+        scale = np.where(naive > 0, naive, np.nan)
+        scaled, reference = (
+            _by_category(each / scale, rows[CATEGORY])
+            for each in (np.where(np.isnan(recent), np.nan, errors), recent)
+        )
+        if reference.mean() > 0:
+            improvement = 1 - scaled.mean() / reference.mean()
+            measured["improvement_over_4_week_mean"] = float(improvement)
+        by_category = _by_category(errors / scale, rows[CATEGORY])
+        if len(by_category):
+            measured["mase"] = float(by_category.mean())
+            measured["below_naive"] = float((by_category < 1).mean())
+            measured["interval_width"] = float(_by_category(width / scale, rows[CATEGORY]).mean())
         return measured | {f"mase:{name}": float(one) for name, one in by_category.items()}
 
     def losses(self, rows: "pd.DataFrame", predictions: "pd.DataFrame") -> Floats:
@@ -128,7 +129,8 @@ class Forecast(Task):
         amounts = rows[TARGET].abs()
         unit = amounts.groupby(rows[CATEGORY]).transform("mean")
         unit = unit.where(unit > 0, amounts.mean()).to_numpy(np.float64)
-        return np.abs(actual - _answers(predictions)) / np.where(unit > 0, unit, 1.0)
+        losses: Floats = np.abs(actual - _answers(predictions)) / np.where(unit > 0, unit, 1.0)
+        return losses
 
     def periods(self, rows: "pd.DataFrame") -> NDArray[Any]:
         """The week."""

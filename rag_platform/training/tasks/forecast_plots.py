@@ -79,9 +79,7 @@ def _coverage(table: "pd.DataFrame", interval: float) -> Draw:
         axes = figure.subplots()
         axes.barh([_label(name) for name in names], shares[names], color=_BLUE)
         axes.axvline(interval, color=_BLACK, linestyle="--")
-        axes.set(
-            xlim=(0, 1), xlabel="share", title=f"Amounts within their {interval:.0%} interval"
-        )
+        axes.set(xlim=(0, 1), xlabel="share", title=f"Amounts within their {interval:.0%} interval")
         axes.tick_params(axis="y", labelsize=7)
 
     return draw
@@ -101,7 +99,9 @@ def _error_by_week(table: "pd.DataFrame") -> Draw:
         axes = figure.subplots()
         axes.plot(weeks, means["simple"], color=_GREY, marker="o", label="mean of four weeks")
         axes.plot(weeks, means["model"], color=_BLUE, marker="o", label="model")
-        axes.set(xlabel="week measured", ylabel="naive errors", title="Error by week", ylim=(0, None))
+        axes.set(
+            xlabel="week measured", ylabel="naive errors", title="Error by week", ylim=(0, None)
+        )
         axes.legend()
 
     return draw

@@ -84,4 +84,6 @@ def as_text(spans: Iterable[Span], text: str) -> str:
 @functools.lru_cache(maxsize=65_536)
 def from_text(written: str) -> frozenset[Span]:
     """The spans that `as_text` wrote."""
-    return frozenset(Span(each["start"], each["end"], each["label"]) for each in json.loads(written))
+    return frozenset(
+        Span(each["start"], each["end"], each["label"]) for each in json.loads(written)
+    )

@@ -1,13 +1,12 @@
 """Forecasts that are made when the model is: a table by category and week, kept as JSON."""
 
-import json
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from rag_platform.training.errors import UnusableData
 from rag_platform.training.tasks.forecast import CATEGORY, MAX_HORIZON
@@ -136,8 +135,8 @@ def load(folder: Path) -> Forecasts:
     """What `save` wrote. Raises `UnusableData` when the folder holds something else."""
     try:
         text = (folder / _FILE).read_text(encoding="utf-8")
-        return Forecasts(Table.model_validate(json.loads(text)))
-    except (OSError, ValueError, TypeError, ValidationError) as error:
+        return Forecasts(Table.model_validate_json(text))
+    except (OSError, ValueError) as error:
         raise UnusableData(
             f"no forecasts in the folder ({type(error).__name__}); train the model again."
         ) from error

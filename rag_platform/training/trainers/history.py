@@ -1,4 +1,4 @@
-"""What was spent before: the weeks of every category side by side, as trainers of forecasts need it."""
+"""What was spent before: the weeks of every category side by side, for trainers of forecasts."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -46,7 +46,9 @@ class History:
         amounts = np.full((int(steps[-1]) + 1, len(table.columns)), np.nan)
         amounts[steps.astype(np.int64)] = table.to_numpy(np.float64)
         first = weeks[0] + max(0, len(amounts) - MAX_WEEKS) * np.timedelta64(7, "D")
-        return cls(first, tuple(map(str, table.columns)), amounts[-MAX_WEEKS:])
+        amounts = amounts[-MAX_WEEKS:]
+        is_told = ~np.isnan(amounts).all(axis=0)
+        return cls(first, tuple(map(str, table.columns[is_told])), amounts[:, is_told])
 
     def naive_error(self) -> Floats:
         """By category: the mean absolute error of repeating the same week of last year, or, where
@@ -99,4 +101,5 @@ def median(amounts: Floats) -> Floats:
     if not len(amounts):
         return np.full(len(columns), np.nan)
     high = np.minimum(high, len(amounts) - 1)
-    return np.where(known > 0, (ordered[low, columns] + ordered[high, columns]) / 2, np.nan)
+    middle: Floats = (ordered[low, columns] + ordered[high, columns]) / 2
+    return middle

@@ -130,9 +130,7 @@ def _dealt(codes: NDArray[np.intp], parts: int, seed: int) -> list[NDArray[np.in
     return [np.sort(order[part::parts]) for part in range(parts)]
 
 
-def _fit(
-    features: Features, targets: Floats, share: int
-) -> tuple[Part, NDArray[np.intp], Floats]:
+def _fit(features: Features, targets: Floats, share: int) -> tuple[Part, NDArray[np.intp], Floats]:
     """A part, and for some rows, evenly spread, their values in a model without themselves."""
     from scipy.linalg import cholesky, solve_triangular
 

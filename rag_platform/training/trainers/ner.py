@@ -1,4 +1,4 @@
-"""Named entities by spaCy, from blank: a small network of hashed words, fitted to the rows alone."""
+"""Named entities by spaCy from blank: a small network of hashed words, fitted to the rows alone."""
 
 import json
 import random
@@ -30,7 +30,7 @@ _DROPOUT = 0.2
 # Words of a batch: few at first, for many small steps, then more.
 _FIRST_WORDS, _MOST_WORDS, _GROWTH = 100.0, 1000.0, 1.3
 # Small data is gone through more often, until so many words were seen.
-_SEEN_WORDS, _LEAST_PASSES, _MOST_PASSES = 500_000, 8, 20
+_SEEN_WORDS, _LEAST_PASSES, _MOST_PASSES = 300_000, 8, 20
 
 _SETTINGS, _PIPELINE = "model.json", "spacy"
 # What spaCy's own `to_disk` writes here; anything else does not belong in a model.
@@ -227,15 +227,15 @@ def _batches(examples: "list[Example]", most: float) -> "Iterator[list[Example]]
 @contextmanager
 def _own_chance(seed: int) -> Iterator[None]:
     """spaCy draws from the generators of the whole process: seeded here, and put back."""
-    from spacy.util import fix_random_seed
+    from thinc.api import fix_random_seed
 
-    kept, kept_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    kept, kept_numpy = random.getstate(), np.random.get_state()
     fix_random_seed(seed % 2**32)
     try:
         yield
     finally:
         random.setstate(kept)
-        np.random.set_state(kept_numpy)  # noqa: NPY002
+        np.random.set_state(kept_numpy)
 
 
 def _loaded(folder: Path) -> "Language":

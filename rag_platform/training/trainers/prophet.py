@@ -45,7 +45,7 @@ class Prophet(Trainer):
             for place in range(shape[1]):
                 if (~np.isnan(history.amounts[:, place])).sum() >= _LEAST_WEEKS:
                     found[:, :, place] = _course(history, place)
-        return Forecasts.of(history, *found, {})
+        return Forecasts.of(history, found[0], found[1], found[2], {})
 
     def load(self, folder: Path, *, services: Services) -> Forecasts:
         """What `save` wrote. Raises `UnusableData` when the folder holds something else."""

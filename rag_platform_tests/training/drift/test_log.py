@@ -68,3 +68,13 @@ def test_what_came_after_the_request_is_not_covered_by_it(log: DriftLog) -> None
     log.asked("m", 1 * DAY)
     log.record("m", "scores", "2026-11-02", report("amount"), now=2 * DAY)
     assert due(log, 2) == "amount"
+
+
+def test_lines_of_a_window(log: DriftLog) -> None:
+    log.record("m", "training", "2026-11-23", report("amount"), now=1 * DAY)
+    log.record("a", "training", "2026-11-23", report(None), now=1 * DAY)
+    log.record("a", "training", "2026-11-16", report("old"), now=1 * DAY)
+    log.record("a", "scores", "2026-11-23", report("scores"), now=1 * DAY)
+    assert log.lines("2026-11-23") == ["a: no drift in 9 rows", "m: amount"]
+    assert log.lines("2026-11-23", "scores") == ["a: scores"]
+    assert log.lines("2026-11-09") == []

@@ -52,6 +52,7 @@ def test_the_kinds_of_columns() -> None:
     assert kinds(Profile.of(rows, answers)) == {
         "prediction": "category",
         "score": "number",
+        "target": "category",
         "amount": "number",
         "grade": "number",
         "share": "number",
@@ -115,11 +116,13 @@ def test_no_text_of_a_person_is_kept() -> None:
     assert "north" in told
 
 
-def test_unit_group_and_target_are_no_columns() -> None:
+def test_the_target_is_a_part_of_its_own_and_unit_and_group_are_none() -> None:
     rows, answers = drawn(100, 0)
-    assert not {"unit", "group", "target"} & set(kinds(Profile.of(rows, answers)))
     told = [(column.part, column.name) for column in Profile.of(rows, answers).columns]
-    assert told[:2] == [("scores", "prediction"), ("scores", "score")]
+    assert told[:3] == [("scores", "prediction"), ("scores", "score"), ("labels", "target")]
+    assert not {"unit", "group", "target"} & {name for _, name in told[3:]}
+    unlabelled = Profile.of(rows.drop(columns="target"))
+    assert {column.part for column in unlabelled.columns} == {"rows"}
 
 
 def wide(columns: dict[str, Any]) -> pd.DataFrame:
