@@ -20,7 +20,8 @@ class ModelSpec:
 
     `trainers` has `default` and, by the name of the extra that it needs, others. `gates` are
     bounds of metrics of the task: least ones, or most ones where lower is better. `schedule` is a
-    cron line in UTC. `sample` names a file or a folder below `training/samples`.
+    cron line in UTC. `sample` names a file or a folder below `training/samples`; without one the
+    settings have to name data.
 
     `audited` columns (`age`, say) are no features: no prediction depends on them. They map to the
     edges by which numbers are grouped (25 as "up to 25"), or to none where each value is a group.
@@ -34,7 +35,7 @@ class ModelSpec:
     trainers: Mapping[str, Trainer]
     gates: Mapping[str, float]
     schedule: str
-    sample: str
+    sample: str | None = None
     audited: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     # Least and most of a column's values; a row outside is unusable.
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -46,6 +47,6 @@ class ModelSpec:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def sample_path(self) -> Path:
-        """The data that comes with the platform."""
-        return SAMPLES / self.sample
+    def sample_path(self) -> Path | None:
+        """The data that comes with the platform; None where none does."""
+        return SAMPLES / self.sample if self.sample else None
