@@ -21,6 +21,7 @@ _PASSAGES = 3
 _RIDES = 2_000
 # With what the last day's figures are compared.
 _DAYS_BEFORE = 3
+_MODELS = ("credit_risk_scorer", "intent_classifier")
 
 
 def run_demo(runs: Runs, days: int | None) -> list[PageRun]:
@@ -41,6 +42,7 @@ def run_demo(runs: Runs, days: int | None) -> list[PageRun]:
     if all(run.success for run in done):
         done += _enrichment(runs)
         done += _rides(runs, last)
+        done += _models(runs)
         _answer(runs, last)
     return done
 
@@ -126,6 +128,25 @@ def _rides(runs: Runs, last: date) -> list[PageRun]:
     return done
 
 
+def _models(runs: Runs) -> list[PageRun]:
+    """Train two models with the samples that come with the platform, unless they serve already."""
+    from rag_platform.training.calendar import current_week
+    from rag_platform.training.overview import measured
+
+    platform, done = runs.platform, list[PageRun]()
+    for name in _MODELS:
+        if name not in platform.models.names or platform.models.promotions.champion(name):
+            continue
+        done += runs.run(name, [current_week()], job=f"{name}_training")
+        if not done[-1].success:
+            return done
+        champion = platform.models.promotions.champion(name)
+        told = measured(platform.models.training(name).newest_evaluation())
+        number = champion.number if champion else "?"
+        out().print(f"\n[bold]{name}[/] version {number} serves. Gates: {escape(told)}")
+    return done
+
+
 def _answer(runs: Runs, last: date) -> None:
     """A question, the passages that answer it, and what to try next."""
     console = out()
@@ -142,6 +163,7 @@ def _answer(runs: Runs, last: date) -> None:
         "  .venv/bin/rag-platform status                           what there is",
         "  .venv/bin/rag-platform dead-letters list                what has no text, and why",
         "  .venv/bin/rag-platform reviews                          what waits for a person",
+        "  .venv/bin/rag-platform models                           which models serve",
         "  make dev                                                the same in the Dagster UI",
         "  .venv/bin/rag-platform reset                            throw all of it away",
         sep="\n",

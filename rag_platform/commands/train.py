@@ -1,5 +1,6 @@
 """`rag-platform train`: a model through all its stages, in this process and recorded in Dagster."""
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +14,12 @@ from rag_platform.commands.context import (
 
 if TYPE_CHECKING:
     from rag_platform.training.pipeline import Training
+
+_ROLES = {
+    "champion": "serves as champion",
+    "challenger": "is tried beside the champion",
+    "retired": "served or was tried before, and does no longer; see `rag-platform models history`",
+}
 
 
 @click.command()
@@ -33,13 +40,14 @@ def train(model: str, data: str | None, week: str | None, refresh: bool, as_json
         chosen = check_week(week) if week else current_week()
         training = runs.platform.models.training(model)
         config = {"url": _url(data) if data else None, "refresh": refresh}
+        began = time.time()
         done = runs.run(
             model,
             [chosen],
             job=f"{model}_training",
             config={"ops": {f"{model}__training_data": {"config": config}}},
         )
-        report = _report(training, chosen) | {"success": done[0].success}
+        report = _report(training, chosen, began) | {"success": done[0].success}
         if as_json:
             print_json(report | {"run_id": done[0].run_id, "problems": list(done[0].problems)})
         else:
@@ -60,24 +68,23 @@ def _url(data: str) -> str:
         raise click.BadParameter(told, param_hint="--data") from error
 
 
-def _report(training: "Training", week: str) -> dict[str, Any]:
-    """What the stages of the week have found, as far as they came."""
-    from rag_platform.training.stages import CANDIDATE, DATA, DEPLOYED, EVALUATION
+def _report(training: "Training", week: str, began: float) -> dict[str, Any]:
+    """What the stages of the week have found since the run began, as far as they came."""
+    from rag_platform.training.stages import CANDIDATE, DATA, DEPLOYED, DRIFT, EVALUATION
 
-    found = {
-        stage: training.known(stage, week) for stage in (DATA, CANDIDATE, EVALUATION, DEPLOYED)
-    }
-    data, candidate, evaluated, deployed = (facts or {} for facts in found.values())
-    run_id = candidate.get("run_id")
-    evaluation = evaluated["report"] if evaluated.get("run_id") == run_id and run_id else {}
-    if deployed.get("run_id") != run_id:
-        deployed = {}
+    def of(stage: str) -> dict[str, Any]:
+        facts = training.known(stage, week)
+        return facts if facts is not None and facts["at"] >= began else {}
+
+    # The rows of a week that has ended are older than this run; they hold where it went on.
+    data = (training.known(DATA, week) if of(DRIFT) else None) or {}
+    candidate, evaluation, deployed = of(CANDIDATE), of(EVALUATION).get("report", {}), of(DEPLOYED)
     return {
         "model": training.spec.name,
         "week": week,
         "rows": data.get("rows"),
         "data_sha256": data.get("sha256"),
-        "mlflow_run_id": run_id,
+        "mlflow_run_id": candidate.get("run_id"),
         "reused": candidate.get("reused"),
         "metrics": evaluation.get("metrics", {}),
         "gates": evaluation.get("verdicts", []),
@@ -107,7 +114,7 @@ def _show(report: dict[str, Any]) -> None:
     if report["gates"]:
         out().print(shown)
     if report["version"]:
-        out().print(f"Version {report['version']} serves as {report['serves_as']}.")
+        out().print(f"Version {report['version']} {_ROLES[report['serves_as']]}.")
 
 
 def _figure(value: float | None) -> str:

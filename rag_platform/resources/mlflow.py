@@ -1,5 +1,6 @@
 """MLflow as a Dagster resource."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -25,9 +26,9 @@ class MlflowResource(dg.ConfigurableResource):
 
     def models(self, platform: Platform) -> "ModelParts":
         """The models of a platform, with their versions in this MLflow."""
-        if self.tracking_uri is not None:
-            platform.mlflow_uri = self.tracking_uri
-        return platform.models
+        if self.tracking_uri in (None, platform.models.mlflow_uri):
+            return platform.models
+        return replace(platform.models, mlflow_uri=self.tracking_uri)
 
     def client(self, platform: Platform) -> "MlflowClient":
         """MLflow's client; raises `MlflowUnavailable` where nothing answers within seconds."""

@@ -6,11 +6,11 @@ Decisions are rows of the catalog, written once: a master that is run again deci
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from rag_platform.errors import PlatformError
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import master_decisions
 
@@ -41,22 +41,25 @@ class Master:
         self._catalog = catalog
 
     def decide(self, monday: str, trainings: "Mapping[str, Training]") -> list[Decision]:
-        """Decide for every model that nothing was decided for yet; returns all decisions."""
-        known = {decision.model for decision in self.of(monday)}
+        """Decide for all models at once, unless it was decided before; returns the decisions."""
+        known = self.of(monday)
+        if known:
+            return known
         now = time.time()
-        for name, training in trainings.items():
-            if name in known:
-                continue
-            stale = training.stale(now)
-            row = {
+        reasons = {name: _resting(training, now) for name, training in trainings.items()}
+        rows = [
+            {
                 "monday": monday,
                 "model": name,
-                "decision": SKIP if stale else TRAIN,
-                "reason": stale or "its data is fresh",
+                "decision": SKIP if reason else TRAIN,
+                "reason": reason or "its data is fresh",
                 "at": now,
             }
-            with self._catalog.begin() as connection:
-                self._catalog.upsert(connection, master_decisions, [row])
+            for name, reason in reasons.items()
+        ]
+        # All in one: who carries them out must not take a part for the whole.
+        with self._catalog.begin() as connection:
+            self._catalog.upsert(connection, master_decisions, rows, update=())
         return self.of(monday)
 
     def of(self, monday: str) -> list[Decision]:
@@ -77,25 +80,37 @@ class Master:
             return connection.execute(sa.select(sa.func.max(master_decisions.c.monday))).scalar()
 
 
+def _resting(training: "Training", now: float) -> str | None:
+    """Why a model is not trained; its data may be out of reach, which stops no other model."""
+    try:
+        return training.stale(now)
+    except PlatformError as error:
+        return str(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a training."""
+
+    done: bool
+    told: str
+
+
 def summary(
-    monday: str, decisions: Sequence[Decision], outcomes: Mapping[str, str], drift: Sequence[str]
+    monday: str,
+    decisions: Sequence[Decision],
+    outcomes: Mapping[str, Outcome],
+    drift: Sequence[str],
 ) -> str:
-    """One message on all models: `outcomes` tells what became of each training."""
-    trained = [decision.model for decision in decisions if decision.is_training]
-    failed = [name for name in trained if not outcomes.get(name, "").startswith("done")]
+    """One message on all models; there is an outcome for each that was trained."""
+    trained = [decision for decision in decisions if decision.is_training]
+    failed = [decision for decision in trained if not outcomes[decision.model].done]
     lines = [
         f"Models, week of {monday}: {len(trained)} trained, {len(failed)} of them failed, "
         f"{len(decisions) - len(trained)} skipped"
     ]
     for decision in decisions:
-        told = outcomes.get(decision.model, "") if decision.is_training else decision.reason
-        what = "" if decision.is_training else "skipped: "
-        lines.append(f"- {decision.model}: {what}{told}")
+        is_trained = decision.is_training
+        told = outcomes[decision.model].told if is_trained else f"skipped: {decision.reason}"
+        lines.append(f"- {decision.model}: {told}")
     return "\n".join([*lines, *(f"- drift: {line}" for line in drift)])
-
-
-def monday_of(moment: datetime) -> str:
-    """The Monday of a moment, which names its master."""
-    from rag_platform.training.calendar import week_of
-
-    return week_of(moment)

@@ -15,9 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from rag_platform.storage.letters import Letter, WindowLetters
+from rag_platform.storage.letters import WindowLetters
 from rag_platform.training.calendar import check_week, has_ended
-from rag_platform.training.errors import NoSuchModel
+from rag_platform.training.errors import NoSuchModel, UnusableData
+from rag_platform.training.ledger import CHAMPION
 from rag_platform.training.spec import SEED, ModelSpec
 from rag_platform.training.stages import (
     CANDIDATE,
@@ -29,8 +30,10 @@ from rag_platform.training.stages import (
     Facts,
     NotTrained,
     Origin,
+    letters_of,
+    trainer_of,
 )
-from rag_platform.training.trainer import Model, Services, Trainer
+from rag_platform.training.trainer import Services, Trainer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,25 +84,33 @@ class Training:
 
     @property
     def url(self) -> str:
-        """Where the data comes from."""
-        return self.settings.data or self.spec.sample_path.as_uri()
+        """Where the data comes from. Raises `UnusableData` where nothing says so."""
+        found = self.settings.data or self._sample
+        if found is None:
+            raise UnusableData(
+                f"{self.spec.name}: no sample comes with it; set models.{self.spec.name}.data in "
+                "platform.yaml."
+            )
+        return found
+
+    @property
+    def _sample(self) -> str | None:
+        path = self.spec.sample_path
+        return path.as_uri() if path else None
 
     @property
     def trainer(self) -> Trainer:
         """The way to make the model that the settings name. Raises `NoSuchModel`."""
-        known = self.spec.trainers
-        if self.settings.trainer not in known:
-            raise NoSuchModel(
-                f"models.{self.spec.name}.trainer: {self.settings.trainer!r} is none of its "
-                f"trainers; there are: {', '.join(known)}."
-            )
-        return known[self.settings.trainer]
+        return trainer_of(self.spec, self.settings.trainer)
 
     def stale(self, now: float) -> str | None:
-        """Why the data is too old, or not there, to be trained on at a moment; None when it is."""
+        """Why the data is too old, or not there, to be trained on at a moment; None when it is.
+
+        Raises `UnusableData`, and `SourceUnavailable` where it cannot be listed.
+        """
         from rag_platform.training.data import newest
 
-        if self.settings.data is None:
+        if self.url == self._sample:
             return None
         modified = newest(self.url, self._s3)
         if modified is None:
@@ -165,13 +176,12 @@ class Training:
             self.spec,
             rows,
             # The sample does not age: it is there to be tried out.
-            modified=None if url == self.spec.sample_path.as_uri() else modified,
+            modified=None if url == self._sample else modified,
             now=now,
             max_age_days=self.settings.max_age_days,
             max_bad_share=self.settings.max_bad_share,
         )
-        letters = [Letter(f"{bad.file}#{bad.number}", bad.reason, bad.detail) for bad in found.bad]
-        self.letters.replace(DATA, week, letters, fingerprint=url)
+        self.letters.replace(DATA, week, letters_of(found.bad), fingerprint=url)
         facts: Facts = {
             "url": url,
             "modified": modified,
@@ -196,8 +206,8 @@ class Training:
     def run_drift(self, week: str) -> "tuple[Facts, DriftReport | None]":
         """The week's rows against those that the champion knows; None without a champion."""
         with self._alone(week):
-            report = self._drift(self.rows(week))
             champion = self._champion()
+            report = self._drift(champion, self.rows(week))
             facts: Facts = {
                 "champion": champion.number if champion else None,
                 "report": report.as_json() if report else None,
@@ -214,16 +224,15 @@ class Training:
 
         with data_files(self.url, self._s3) as files:
             rows = self.spec.reader.read(files, labelled=True)
-        report = self._drift(rows.frame)
+        report = self._drift(self._champion(), rows.frame)
         if report is not None:
             self._log(week, report)
         return report
 
-    def _drift(self, rows: "pd.DataFrame") -> "DriftReport | None":
+    def _drift(self, champion: "Version | None", rows: "pd.DataFrame") -> "DriftReport | None":
         from rag_platform.training.drift.compare import compare
 
-        champion = self._champion()
-        return compare(self._package(champion).profile, rows, None) if champion else None
+        return compare(self._package(champion).profile, rows) if champion else None
 
     def _log(self, week: str, report: "DriftReport") -> "DriftLog":
         from rag_platform.training.drift.log import DriftLog
@@ -301,21 +310,21 @@ class Training:
         with self._alone(week):
             candidate = self._candidate(week)
             rows = self.rows(week)
-            package = self._unpacked(candidate["run_id"])
+            twin = self._unpacked(self._registry.run_folder(candidate["run_id"])).twin
             champion = self._champion()
             evaluation = evaluate(
                 self.spec,
                 self.trainer,
                 rows,
                 gates=self.gates,
-                twin=package.twin,
-                champion=self._twin(champion) if champion else None,
+                twin=twin,
+                champion=self._package(champion).twin if champion else None,
                 champion_version=champion.number if champion else None,
                 seed=SEED,
                 services=self._services,
             )
             held_back = rows[self.spec.task.holdout(rows)]
-            draws = figures(self.spec, held_back, package.twin.predict(held_back), evaluation)
+            draws = figures(self.spec, held_back, twin.predict(held_back), evaluation)
             report = evaluation.as_json()
             self._registry.log_evaluation(
                 candidate["run_id"],
@@ -394,31 +403,26 @@ class Training:
     # What stages share
 
     def _keep(self, week: str, stage: str, facts: Facts) -> None:
-        self._weeks.put(self.spec.name, week, stage, facts)
+        self._weeks.put(self.spec.name, week, stage, {**facts, "at": time.time()})
 
     def version_url(self, version: "Version") -> str | None:
         """Where a version can be looked at in MLflow; None for a database."""
         return self._registry.version_url(version)
 
     def _champion(self) -> "Version | None":
-        return self._registry.version(self.spec.name, "champion")
+        return self._registry.version(self.spec.name, CHAMPION)
 
     def _package(self, version: "Version") -> "Packaged":
+        return self._unpacked(self._registry.folder(version))
+
+    def _unpacked(self, folder: Path) -> "Packaged":
         from rag_platform.training.packaging import unpack
 
-        return unpack(self._registry.folder(version), self.spec, self._services)
-
-    def _unpacked(self, run_id: str) -> "Packaged":
-        from rag_platform.training.packaging import unpack
-
-        return unpack(self._registry.run_folder(run_id), self.spec, self._services)
-
-    def _twin(self, version: "Version") -> Model:
-        return self._package(version).twin
+        return unpack(folder, self.spec, self._services)
 
     @contextmanager
     def _alone(self, week: str) -> Iterator[None]:
-        check_week(week)  # a part of the lock's name, which is a file
+        check_week(week)  # a part of paths
         with self._catalog.exclusive(f"models-{self.spec.name}", timeout_s=_PATIENCE_S):
             yield
 

@@ -1,9 +1,14 @@
 """The stages of a model's training, and what they say of themselves."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rag_platform.training.errors import TrainingError
+from rag_platform.storage.letters import Letter
+from rag_platform.training.errors import NoSuchModel, TrainingError
+from rag_platform.training.rows import BadRow
+from rag_platform.training.spec import ModelSpec
+from rag_platform.training.trainer import Trainer
 
 DATA, DRIFT, CANDIDATE, EVALUATION, REGISTERED, DEPLOYED = STAGES = (
     "training_data",
@@ -14,7 +19,7 @@ DATA, DRIFT, CANDIDATE, EVALUATION, REGISTERED, DEPLOYED = STAGES = (
     "deployment",
 )
 
-# What a stage found in a week, as JSON.
+# What a stage found in a week, as JSON; `at` is when, in UTC seconds since 1970.
 Facts = dict[str, Any]
 
 
@@ -32,3 +37,23 @@ class Origin:
     def tags(self) -> dict[str, str]:
         """The run, for MLflow."""
         return {"dagster.run_id": self.run_id} | ({"dagster.run_url": self.url} if self.url else {})
+
+
+def trainer_of(spec: ModelSpec, name: str) -> Trainer:
+    """The way to make a model that the settings name. Raises `NoSuchModel`."""
+    if name not in spec.trainers:
+        raise NoSuchModel(
+            f"models.{spec.name}.trainer: {name!r} is none of its trainers; there are: "
+            f"{', '.join(spec.trainers)}."
+        )
+    return spec.trainers[name]
+
+
+def letters_of(bad: Sequence[BadRow]) -> list[Letter]:
+    """What could not be used, as dead letters."""
+    return [
+        Letter(
+            row.file if row.number is None else f"{row.file}#{row.number}", row.reason, row.detail
+        )
+        for row in bad
+    ]

@@ -246,7 +246,7 @@ def test_equal_answers_are_no_reason_for_anything() -> None:
 
 def test_too_few_units_tell_nothing() -> None:
     groups = bootstrap_means(np.ones(9), np.ones(9, int), seed=0)
-    weeks = diebold_mariano(np.array([1.0, 2.0, 1.0]))
+    weeks = diebold_mariano(np.array([1.0, 2.0, 1.0]), horizon=3)
     for found in (groups, weeks):
         assert found.low is None
         assert found.high is None
@@ -289,11 +289,48 @@ def test_losses_are_averaged_by_period() -> None:
     values = np.random.default_rng(4).random((2, 60))
     found = paired(ByTime(), rows, _answers(values[0]), _answers(values[1]), seed=0)
     by_week = pd.Series(values[0] - values[1]).groupby(rows["week"]).mean()
+    assert found == diebold_mariano(by_week.to_numpy(), horizon=2)  # the cube root of 12 is 2.3
     assert found.units == 12
-    assert found.difference == pytest.approx(by_week.mean())
-    assert found.p_worse == pytest.approx(
-        stats.ttest_1samp(by_week, 0, alternative="greater").pvalue
+
+
+class BySeries(ByTime):
+    """Whose series are what is drawn as a whole."""
+
+    def clusters(self, rows: pd.DataFrame) -> Any:
+        return rows[GROUP].to_numpy()
+
+
+def test_a_few_weeks_are_compared_by_whole_series() -> None:
+    rows = _rows(60, groups=15).assign(week=[f"W{number // 15}" for number in range(60)])
+    rows[UNIT] = rows[GROUP] + rows["week"]
+    values = np.random.default_rng(4).random(60)
+    found = paired(BySeries(), rows, _answers(values), _answers(np.zeros(60)), seed=0)
+    assert (found.test, found.units) == ("paired bootstrap", 15)
+    assert found.difference == pytest.approx(values.mean())
+    few = paired(
+        ByTime(), rows.assign(group=rows["week"]), _answers(values), _answers(values * 0), seed=0
     )
+    assert (few.units, few.low, few.p_worse) == (4, None, 1.0)
+
+
+def test_periods_that_go_together_are_rarely_taken_for_a_difference() -> None:
+    """Sums over four periods, one side at 5 %, over 26 periods: plain, 20 % are told apart."""
+    random = np.random.default_rng(1)
+    told = np.zeros(2)
+    for _ in range(400):
+        shocks = random.normal(size=29)
+        sums = np.array([shocks[at : at + 4].sum() for at in range(26)])
+        rows = _rows(26).assign(week=range(26))
+        for number, found in enumerate(
+            (
+                paired(ByTime(), rows, _answers(sums), _answers(np.zeros(26)), seed=0),
+                diebold_mariano(sums),
+            )
+        ):
+            told[number] += found.p_worse < 0.05
+    corrected, plain = told / 400
+    assert corrected < 0.12
+    assert plain > 0.15
 
 
 # What holds for all of them

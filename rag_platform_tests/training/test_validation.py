@@ -148,6 +148,18 @@ def test_what_is_no_number_in_a_column_with_a_range_is_unusable() -> None:
     assert [(row.file, row.reason) for row in found.bad] == [("u3", "schema_number_x")]
 
 
+@pytest.mark.parametrize("kind", ["float32", "Float64", "Int64", "int8", "bool", "category"])
+def test_columns_may_have_any_type(kind: str) -> None:
+    rows = tiny_rows(100)
+    rows["more"] = pd.Series(np.arange(100) % 7).astype(kind)
+    if kind in ("Float64", "Int64"):
+        rows.loc[3, "more"] = pd.NA
+    found = checked(rows, replace(PICKY, ranges={"x": (-5, 5), "more": (0, 5)}))
+    outside = [] if kind == "bool" else [f"u{at}" for at in range(6, 100, 7)]
+    assert [row.file for row in found.bad] == outside
+    assert checked(rows).passed
+
+
 def test_a_target_may_be_a_list() -> None:
     rows = tiny_rows(100)
     rows[TARGET] = pd.Series([["ORG", [1, 2]], []] * 50)

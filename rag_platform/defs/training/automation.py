@@ -1,27 +1,25 @@
 """When models are trained: weekly, when rows drift, and on Mondays all of them."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from rag_platform.defs.training.factory import MAX_RUNTIME_S, WEEKS, keys
+from rag_platform.defs.operations.notifications import is_final
+from rag_platform.defs.training.factory import RUN_TAGS, keys
 from rag_platform.platform import Platform
+from rag_platform.resources.mlflow import MlflowResource
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
 from rag_platform.training.calendar import current_week
 from rag_platform.training.spec import ModelSpec
 
+if TYPE_CHECKING:
+    from rag_platform.training.master import Outcome
+
 MASTER_TAG = "rag_platform/master"
 _CHECK_SECONDS = 600
 _FOLLOW_SECONDS = 30
-_UNDER_WAY = (
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-)
 
 
 def job_name(model: str) -> str:
@@ -34,13 +32,8 @@ def training_job(spec: ModelSpec) -> Any:
     return dg.define_asset_job(
         job_name(spec.name),
         selection=dg.AssetSelection.assets(*keys(spec.name)),
-        partitions_def=WEEKS,
         description=f"{spec.name}: validate, drift, train, evaluate, register, deploy.",
-        tags={
-            "dagster/max_runtime": str(MAX_RUNTIME_S),
-            # A run whose machine died is started again: every stage can be.
-            "dagster/max_retries": "1",
-        },
+        tags=RUN_TAGS,
     )
 
 
@@ -103,20 +96,23 @@ def drift_sensor(settings: Settings, jobs: dict[str, Any]) -> dg.SensorDefinitio
     return models_drift
 
 
-def master_job(settings: Settings) -> Any:
+def master_job() -> Any:
     """Decides on a Monday what is done about each model."""
 
-    @dg.op(description="Freshness of every model's data; drift of those that rest.")
-    def decide(context: dg.OpExecutionContext, platform: PlatformResource) -> None:
+    @dg.op(
+        description="Freshness of every model's data; drift of those that rest.",
+        retry_policy=dg.RetryPolicy(max_retries=2, delay=60),
+    )
+    def decide(
+        context: dg.OpExecutionContext, platform: PlatformResource, mlflow: MlflowResource
+    ) -> None:
         from rag_platform.training.master import Master
 
-        parts, monday = platform.parts, current_week()
-        trainings = {name: parts.models.training(name) for name in parts.models.names}
-        decisions = Master(parts.catalog).decide(monday, trainings)
-        for decision in decisions:
+        models, monday = mlflow.models(platform.parts), current_week()
+        trainings = {name: models.training(name) for name in models.names}
+        for decision in Master(platform.parts.catalog).decide(monday, trainings):
             context.log.info(f"{decision.model}: {decision.decision} ({decision.reason})")
-        # The others look at their drift while they are trained.
-        for decision in decisions:
+            # The others look at their drift while they are trained.
             if not decision.is_training and decision.model in trainings:
                 _look(context, trainings[decision.model], monday)
 
@@ -169,59 +165,62 @@ def master_sensor(settings: Settings, jobs: dict[str, Any]) -> dg.SensorDefiniti
     def models_master_runs(
         context: dg.SensorEvaluationContext, platform: PlatformResource
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        from rag_platform.training.master import Master
+        from rag_platform.training.drift.log import DriftLog
+        from rag_platform.training.master import Master, summary
 
         master = Master(platform.parts.catalog)
         monday = master.newest()
-        if monday is None or context.cursor == monday:
+        # What a week did not bring to its end is not taken up in the next one.
+        if monday in (None, context.cursor) or monday != current_week():
             yield dg.SkipReason("no master is under way")
             return
+        # A model may have left the settings since.
         decisions = [row for row in master.of(monday) if row.model in jobs]
+        trained = [row.model for row in decisions if row.is_training]
         runs = _runs(context.instance, monday)
-        waiting = [row for row in decisions if row.is_training and row.model not in runs]
-        for decision in waiting:
-            yield dg.RunRequest(
-                run_key=f"master-{monday}-{decision.model}",
-                job_name=job_name(decision.model),
-                partition_key=monday,
-                tags={MASTER_TAG: monday},
-            )
-        under_way = [name for name, run in runs.items() if run.status in _UNDER_WAY]
-        if waiting or under_way:
-            if not waiting:
-                yield dg.SkipReason(f"{monday}: under way: {', '.join(sorted(under_way))}")
-            return
-        _sum_up(platform.parts, monday, decisions, runs)
-        context.update_cursor(monday)
-        yield dg.SkipReason(f"{monday}: all models are done")
+        for name in trained:
+            if name not in runs:
+                yield dg.RunRequest(
+                    run_key=f"master-{monday}-{name}",
+                    job_name=job_name(name),
+                    partition_key=monday,
+                    tags={MASTER_TAG: monday},
+                )
+        under_way = [name for name in trained if name in runs and not _has_ended(runs[name])]
+        if under_way:
+            yield dg.SkipReason(f"{monday}: under way: {', '.join(under_way)}")
+        elif runs.keys() >= {*trained}:
+            outcomes = {
+                name: _outcome(platform.parts, name, monday, runs[name]) for name in trained
+            }
+            drift = DriftLog(platform.parts.catalog).lines(monday)
+            text = summary(monday, decisions, outcomes, drift)
+            platform.parts.outbox.tell(f"master-{monday}", text)
+            context.update_cursor(monday)
+            yield dg.SkipReason(f"{monday}: all models are done")
 
     return models_master_runs
 
 
 def _runs(instance: dg.DagsterInstance, monday: str) -> dict[str, dg.DagsterRun]:
-    """The newest run of each model that a master asked for: an automatic retry stands for it."""
+    """The newest run of each model that a master asked for: a retry stands for what it repeats."""
     found: dict[str, dg.DagsterRun] = {}
     for run in instance.get_runs(dg.RunsFilter(tags={MASTER_TAG: monday})):  # newest first
         found.setdefault(run.job_name.removesuffix("_training"), run)
     return found
 
 
-def _sum_up(
-    parts: Platform, monday: str, decisions: list[Any], runs: dict[str, dg.DagsterRun]
-) -> None:
-    from rag_platform.training.drift.log import DriftLog
-    from rag_platform.training.master import summary
-
-    outcomes = {name: _outcome(parts, name, monday, run) for name, run in runs.items()}
-    drift = DriftLog(parts.catalog).lines(monday)
-    parts.outbox.tell(f"master-{monday}", summary(monday, decisions, outcomes, drift))
+def _has_ended(run: dg.DagsterRun) -> bool:
+    """Whether a run is over, and not to be tried again by Dagster."""
+    return run.is_finished and (run.status is not dg.DagsterRunStatus.FAILURE or is_final(run))
 
 
-def _outcome(parts: Platform, name: str, monday: str, run: dg.DagsterRun) -> str:
+def _outcome(parts: Platform, name: str, monday: str, run: dg.DagsterRun) -> "Outcome":
+    from rag_platform.training.master import Outcome
     from rag_platform.training.stages import DEPLOYED
 
     if run.status is not dg.DagsterRunStatus.SUCCESS:
         base = parts.settings.notifications.dagster_url or ""
-        return f"{run.status.value.lower()}, see {base}/runs/{run.run_id}"
-    facts = parts.models.training(name).facts(DEPLOYED, monday)
-    return f"done, version {facts['version']} as {facts['arm']}"
+        return Outcome(False, f"{run.status.value.lower()}, see {base}/runs/{run.run_id}")
+    facts = parts.models.training(name).known(DEPLOYED, monday)
+    return Outcome(True, f"done, version {facts['version']} as {facts['arm']}" if facts else "done")

@@ -1,7 +1,7 @@
 """Quality gates of the models, as asset checks: of their data, and of every metric with a bound."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -22,7 +22,7 @@ def data_specs(spec: ModelSpec) -> list[dg.AssetCheckSpec]:
     """Of `training_data`; each stops the training."""
     return [
         dg.AssetCheckSpec(name, asset=_key(spec.name, "training_data"), blocking=True)
-        for name in (*CHECKS, *spec.task.checks)
+        for name in dict.fromkeys((*CHECKS, *spec.task.checks))
     ]
 
 
@@ -62,12 +62,25 @@ def gate_name(gate: str) -> str:
     return "gate_" + re.sub(r"\W", "_", gate)
 
 
-def gate_specs(spec: ModelSpec, gates: Sequence[str]) -> list[dg.AssetCheckSpec]:
+def gate_specs(spec: ModelSpec, gates: Mapping[str, float]) -> list[dg.AssetCheckSpec]:
     """Of `evaluation`; each keeps the candidate from being registered."""
+    wanted = {gate: _wanted(spec, gate, bound) for gate, bound in gates.items()}
+    wanted[NOT_WORSE] = "Not worse than the champion on held-back rows, by a paired test."
     return [
-        dg.AssetCheckSpec(gate_name(gate), asset=_key(spec.name, "evaluation"), blocking=True)
-        for gate in (*gates, NOT_WORSE)
+        dg.AssetCheckSpec(
+            gate_name(gate),
+            asset=_key(spec.name, "evaluation"),
+            blocking=True,
+            description=description,
+        )
+        for gate, description in wanted.items()
     ]
+
+
+def _wanted(spec: ModelSpec, gate: str, bound: float) -> str:
+    metric = spec.task.metrics.get(gate.partition(":")[0])
+    side = "At least" if metric is None or metric.higher_is_better else "At most"
+    return f"{side} {bound:g}."
 
 
 def gate_results(spec: ModelSpec, evaluation: "Evaluation") -> Iterator[dg.AssetCheckResult]:

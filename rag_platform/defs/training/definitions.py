@@ -33,7 +33,7 @@ def training(settings: Settings) -> dg.Definitions:
     specs = {name: model_spec(name) for name in settings.enabled_models}
     jobs = {name: automation.training_job(spec) for name, spec in specs.items()}
     scored = [spec for name, spec in specs.items() if settings.models[name].scoring]
-    master = automation.master_job(settings)
+    master = automation.master_job()
     definitions = dg.Definitions(
         assets=[asset for spec in specs.values() for asset in assets(spec, settings)],
         jobs=[*jobs.values(), master],

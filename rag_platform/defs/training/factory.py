@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
+from dagster import DagsterError
 
 from rag_platform.defs.operations.in_process import is_of_a_command
 from rag_platform.defs.training import checks, metadata
@@ -14,7 +15,7 @@ from rag_platform.resources.mlflow import MlflowResource
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
 from rag_platform.training.calendar import FIRST_WEEK
-from rag_platform.training.gates import check_gates
+from rag_platform.training.gates import bounds
 from rag_platform.training.spec import ModelSpec
 from rag_platform.training.stages import (
     CANDIDATE,
@@ -25,13 +26,21 @@ from rag_platform.training.stages import (
     REGISTERED,
     STAGES,
     Origin,
+    trainer_of,
 )
 
 OWNERS = ["team:ml-platform"]
 POOL = "training"
-# A run of a model may take this long; run monitoring ends one that takes longer.
+# A run may take this long; run monitoring ends one that takes longer.
 MAX_RUNTIME_S = 7_200
 RETRIES = dg.RetryPolicy(max_retries=2, delay=300)
+RUN_TAGS = {
+    "dagster/max_runtime": str(MAX_RUNTIME_S),
+    # A run whose machine died is started again: every stage can be. One whose step has failed is
+    # not: a gate does not hold a second time either.
+    "dagster/max_retries": "1",
+    "dagster/retry_on_asset_or_op_failure": "false",
+}
 
 WEEKS = dg.WeeklyPartitionsDefinition(
     start_date=FIRST_WEEK.isoformat(),
@@ -50,16 +59,16 @@ class DataConfig(dg.Config):
 
 
 def assets(spec: ModelSpec, settings: Settings) -> list[dg.AssetsDefinition]:
-    """All six of one model."""
-    gates = {**spec.gates, **settings.models[spec.name].gates}
-    check_gates(spec, gates)
+    """All six of one model. Raises `NoSuchGate`, and `NoSuchModel` for an unknown trainer."""
+    rules = settings.models[spec.name]
+    trainer_of(spec, rules.trainer)
     return [
-        _data(spec, settings),
-        _drift(spec, settings),
-        _candidate(spec, settings),
-        _evaluation(spec, settings, list(gates)),
-        _registered(spec, settings),
-        _deployment(spec, settings),
+        _data(spec, rules.data),
+        _drift(spec),
+        _candidate(spec),
+        _evaluation(spec, bounds(spec, rules.gates)),
+        _registered(spec),
+        _deployment(spec),
     ]
 
 
@@ -73,51 +82,55 @@ def keys(model: str) -> list[dg.AssetKey]:
     return [key(model, stage) for stage in STAGES]
 
 
-def _data(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
+def _data(spec: ModelSpec, url: str | None) -> dg.AssetsDefinition:
     @dg.asset(
         **_common(spec, DATA, kinds={"pandas", "parquet"}),
         check_specs=checks.data_specs(spec),
         description=(
             f"The labelled rows that {spec.name} is trained on in a week: read from "
-            f"{settings.models[spec.name].data or 'the sample that comes with the platform'}, "
-            "checked, and kept by the hash of their content, so that the week can be trained again."
+            f"{url or 'the sample that comes with the platform'}, checked, and kept by the hash "
+            "of their content, so that the week can be trained again."
         ),
     )
     def training_data(
-        context: dg.AssetExecutionContext, platform: PlatformResource, config: DataConfig
+        context: dg.AssetExecutionContext,
+        platform: PlatformResource,
+        mlflow: MlflowResource,
+        config: DataConfig,
     ) -> dg.MaterializeResult:
-        training, results = platform.parts.models.training(spec.name), []
-        for week in context.partition_keys:
-            with stage(context):
-                facts, found = training.run_data(week, url=config.url, refresh=config.refresh)
-            letters = training.letters.of(DATA, week)
-            context.add_asset_metadata(metadata.of_data(facts, letters), partition_key=week)
-            results = list(checks.data_results(spec, found))
-        return dg.MaterializeResult(check_results=results)
+        week = context.partition_key
+        with stage(context):
+            training = mlflow.models(platform.parts).training(spec.name)
+            facts, found = training.run_data(week, url=config.url, refresh=config.refresh)
+            return dg.MaterializeResult(
+                metadata=metadata.of_data(facts, training.letters.of(DATA, week)),
+                check_results=list(checks.data_results(spec, found)),
+            )
 
     return training_data
 
 
-def _drift(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
+def _drift(spec: ModelSpec) -> dg.AssetsDefinition:
     @dg.asset(
         **_common(spec, DRIFT, deps=[DATA], kinds={"python"}),
         check_specs=[checks.drift_spec(spec)],
         description="How the week's rows differ from those that the champion was fitted on.",
     )
     def drift_report(
-        context: dg.AssetExecutionContext, platform: PlatformResource
+        context: dg.AssetExecutionContext, platform: PlatformResource, mlflow: MlflowResource
     ) -> dg.MaterializeResult:
-        report = None
-        for week in context.partition_keys:
-            with stage(context):
-                facts, report = platform.parts.models.training(spec.name).run_drift(week)
-            context.add_asset_metadata(metadata.of_drift(facts, report), partition_key=week)
-        return dg.MaterializeResult(check_results=[checks.drift_result(spec, report)])
+        with stage(context):
+            training = mlflow.models(platform.parts).training(spec.name)
+            facts, report = training.run_drift(context.partition_key)
+            return dg.MaterializeResult(
+                metadata=metadata.of_drift(facts["champion"], report),
+                check_results=[checks.drift_result(spec, report)],
+            )
 
     return drift_report
 
 
-def _candidate(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
+def _candidate(spec: ModelSpec) -> dg.AssetsDefinition:
     @dg.asset(
         **_common(spec, CANDIDATE, deps=[DATA, DRIFT], kinds={"mlflow", "python"}),
         pool=POOL,
@@ -128,17 +141,16 @@ def _candidate(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
     )
     def candidate_model(
         context: dg.AssetExecutionContext, platform: PlatformResource, mlflow: MlflowResource
-    ) -> None:
-        training = _training(platform.parts, spec, mlflow)
-        for week in context.partition_keys:
-            with stage(context):
-                facts = training.run_candidate(week, _origin(context, platform.parts))
-            context.add_asset_metadata(metadata.of_candidate(facts), partition_key=week)
+    ) -> dg.MaterializeResult:
+        with stage(context):
+            training = mlflow.models(platform.parts).training(spec.name)
+            facts = training.run_candidate(context.partition_key, _origin(context, platform.parts))
+            return dg.MaterializeResult(metadata=metadata.of_candidate(facts))
 
     return candidate_model
 
 
-def _evaluation(spec: ModelSpec, settings: Settings, gates: list[str]) -> dg.AssetsDefinition:
+def _evaluation(spec: ModelSpec, gates: dict[str, float]) -> dg.AssetsDefinition:
     @dg.asset(
         **_common(spec, EVALUATION, deps=[CANDIDATE], kinds={"mlflow", "python"}),
         pool=POOL,
@@ -152,37 +164,37 @@ def _evaluation(spec: ModelSpec, settings: Settings, gates: list[str]) -> dg.Ass
     def evaluation(
         context: dg.AssetExecutionContext, platform: PlatformResource, mlflow: MlflowResource
     ) -> dg.MaterializeResult:
-        training, results = _training(platform.parts, spec, mlflow), []
-        for week in context.partition_keys:
-            with stage(context):
-                found, draws = training.run_evaluation(week)
-            context.add_asset_metadata(metadata.of_evaluation(found, draws), partition_key=week)
-            results = list(checks.gate_results(spec, found))
-        return dg.MaterializeResult(check_results=results)
+        with stage(context):
+            training = mlflow.models(platform.parts).training(spec.name)
+            found, draws = training.run_evaluation(context.partition_key)
+            return dg.MaterializeResult(
+                metadata=metadata.of_evaluation(found, draws),
+                check_results=list(checks.gate_results(spec, found)),
+            )
 
     return evaluation
 
 
-def _registered(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
+def _registered(spec: ModelSpec) -> dg.AssetsDefinition:
     @dg.asset(
         **_common(spec, REGISTERED, deps=[EVALUATION], kinds={"mlflow"}),
         description="The version of the model in MLflow's registry that the candidate became.",
     )
     def registered_model(
         context: dg.AssetExecutionContext, platform: PlatformResource, mlflow: MlflowResource
-    ) -> None:
-        training = _training(platform.parts, spec, mlflow)
-        for week in context.partition_keys:
-            with stage(context):
-                version = training.run_registration(week, _origin(context, platform.parts))
-            context.add_asset_metadata(
-                metadata.of_version(version, training.version_url(version)), partition_key=week
+    ) -> dg.MaterializeResult:
+        with stage(context):
+            training = mlflow.models(platform.parts).training(spec.name)
+            origin = _origin(context, platform.parts)
+            version = training.run_registration(context.partition_key, origin)
+            return dg.MaterializeResult(
+                metadata=metadata.of_version(version, training.version_url(version))
             )
 
     return registered_model
 
 
-def _deployment(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
+def _deployment(spec: ModelSpec) -> dg.AssetsDefinition:
     @dg.asset(
         **_common(spec, DEPLOYED, deps=[REGISTERED], kinds={"mlflow"}),
         description=(
@@ -192,24 +204,29 @@ def _deployment(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
     )
     def deployment(
         context: dg.AssetExecutionContext, platform: PlatformResource, mlflow: MlflowResource
-    ) -> None:
-        training = _training(platform.parts, spec, mlflow)
-        for week in context.partition_keys:
-            with stage(context):
-                facts = training.run_deployment(week, _origin(context, platform.parts))
-            history = mlflow.models(platform.parts).promotions.history(spec.name)
-            context.add_asset_metadata(metadata.of_deployment(facts, history), partition_key=week)
+    ) -> dg.MaterializeResult:
+        with stage(context):
+            models = mlflow.models(platform.parts)
+            facts = models.training(spec.name).run_deployment(
+                context.partition_key, _origin(context, platform.parts)
+            )
+            history = models.promotions.history(spec.name)
+            return dg.MaterializeResult(metadata=metadata.of_deployment(facts, history))
 
     return deployment
-
-
-def _training(parts: Platform, spec: ModelSpec, mlflow: MlflowResource) -> Any:
-    return mlflow.models(parts).training(spec.name)
 
 
 def _origin(context: dg.AssetExecutionContext, parts: Platform) -> Origin:
     base = parts.settings.notifications.dagster_url
     return Origin(context.run.run_id, f"{base}/runs/{context.run.run_id}" if base else None)
+
+
+class Interrupted(DagsterError, dg.DagsterExecutionInterruptedError):
+    """Ctrl-C, or the end of a run from the UI.
+
+    A retry policy has Dagster try an interrupted step again, minutes later. Its own errors are
+    final.
+    """
 
 
 @contextmanager
@@ -227,6 +244,8 @@ def stage(context: dg.AssetExecutionContext) -> Iterator[None]:
         if may_wait:
             raise
         raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=False) from error
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as error:
+        raise Interrupted("interrupted") from error
 
 
 def _common(
@@ -236,7 +255,6 @@ def _common(
         "key": key(spec.name, name),
         "deps": [key(spec.name, dep) for dep in deps or []],
         "partitions_def": WEEKS,
-        "backfill_policy": dg.BackfillPolicy.multi_run(1),
         "retry_policy": RETRIES,
         "group_name": spec.name,
         "owners": OWNERS,

@@ -43,16 +43,26 @@ def of_data(facts: "Facts", letters: "Sequence[Letter]") -> dict[str, Any]:
     return told
 
 
-def of_drift(facts: "Facts", report: "DriftReport | None") -> dict[str, Any]:
+def of_drift(champion: str | None, report: "DriftReport | None") -> dict[str, Any]:
     """What drifted, with plots."""
     if report is None:
         return {"drift": "no champion yet"}
-    rows = [[_shown(value) for value in row.values()] for row in facts["report"]["columns"]]
-    header = list(facts["report"]["columns"][0]) if rows else ["column"]
+    rows = [
+        [
+            each.column,
+            each.aspect,
+            each.test,
+            _shown(each.effect),
+            _shown(each.p),
+            _mark(not each.drifted),
+        ]
+        for each in report.columns[:_SHOWN]
+    ]
+    header = ["column", "of its", "test", "effect (1 is large)", "p", "as before"]
     return {
         "drift": report.told,
-        "champion": facts["champion"],
-        "columns": table(header, rows[:_SHOWN]),
+        "champion": champion,
+        "columns": table(header, rows),
         **plots(report.plots()),
     }
 
@@ -69,7 +79,6 @@ def of_candidate(facts: "Facts") -> dict[str, Any]:
 
 def of_evaluation(found: "Evaluation", draws: "Mapping[str, Draw]") -> dict[str, Any]:
     """Gates, metrics with their intervals, slices, groups, and what a person looks at."""
-    report = found.as_json()
     gates = [
         [row.gate, _mark(row.passed), _shown(row.value), _shown(row.bound), row.told]
         for row in found.verdicts
@@ -84,10 +93,27 @@ def of_evaluation(found: "Evaluation", draws: "Mapping[str, Draw]") -> dict[str,
         "metrics": table(["metric", "value", "95 % interval"], metrics),
         "units": found.units,
     }
-    if report.get("slices"):
-        header = list(report["slices"][0])
-        rows = [[_shown(value) for value in row.values()] for row in report["slices"]]
-        told["slices"] = table(header, rows)
+    if found.slices:
+        names = list(dict.fromkeys(name for each in found.slices for name in each.metrics))[:6]
+        rows = [
+            [each.name, each.units, *(_shown(each.metrics.get(name)) for name in names)]
+            for each in found.slices
+        ]
+        told["slices"] = table(["slice", "units", *names], rows)
+    groups = [
+        [
+            each.column,
+            each.group,
+            each.size,
+            f"{each.rate:.1%}",
+            f"{each.low:.1%} to {each.high:.1%}",
+        ]
+        for impact in found.impacts
+        for each in impact.groups
+    ]
+    if groups:
+        header = ["audited", "group", "members", "favourable answers", "95 % interval"]
+        told["groups"] = table(header, groups)
     return told | plots(draws)
 
 
@@ -103,7 +129,7 @@ def of_deployment(facts: "Facts", history: "Sequence[Promotion]") -> dict[str, A
     """Which part the version plays, and what happened to the model so far."""
     rows = [
         [moment(row.at), row.action, row.version, row.champion, row.actor, row.reason]
-        for row in history[:_SHOWN]
+        for row in reversed(history[-_SHOWN:])
     ]
     return {
         "version": facts["version"],

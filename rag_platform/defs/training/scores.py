@@ -1,18 +1,19 @@
 """The rows of a day, answered by champion and challenger; and the rollout that follows from it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from rag_platform.defs.documents.metadata import table
-from rag_platform.defs.training.factory import MAX_RUNTIME_S, OWNERS, RETRIES, key, stage
+from rag_platform.defs.training.factory import OWNERS, RETRIES, RUN_TAGS, key, stage
 from rag_platform.defs.training.metadata import plots
 from rag_platform.resources.mlflow import MlflowResource
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
 from rag_platform.training.spec import ModelSpec
+from rag_platform.training.stages import DEPLOYED
 
 if TYPE_CHECKING:
     from rag_platform.storage.letters import Letter
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 SCORES = "scores"
 JOB = "models_scores"
+_SHOWN = 20
 _FIRST_DAY = datetime(2026, 1, 1)
 _NEWEST = dg.LastPartitionMapping()
 DAYS = dg.DailyPartitionsDefinition(start_date=_FIRST_DAY, timezone="UTC")
@@ -28,36 +30,35 @@ ARRIVED = "day_has_rows"
 GUARDRAILS = "challenger_keeps_the_guardrails"
 
 
+class ScoresConfig(dg.Config):
+    """Which versions answer a day that was answered before: the same ones, or those of now."""
+
+    refresh: bool = False
+
+
 def scores(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
     """The daily scores of one model."""
     asset_key = key(spec.name, SCORES)
+    described = {
+        ARRIVED: "The day has rows that can be answered.",
+        LIKE_TRAINING: "The day's rows and scores are distributed as the champion knows them.",
+        GUARDRAILS: "Errors, latency, scores, fairness and labels speak for the challenger, or "
+        "there is none. One that breaks a guardrail is withdrawn.",
+    }
 
     @dg.asset(
         key=asset_key,
         # The version that serves, not that of any one week.
-        deps=[dg.AssetDep(key(spec.name, "deployment"), partition_mapping=_NEWEST)],
+        deps=[dg.AssetDep(key(spec.name, DEPLOYED), partition_mapping=_NEWEST)],
         partitions_def=DAYS,
-        backfill_policy=dg.BackfillPolicy.multi_run(1),
         retry_policy=RETRIES,
         group_name=spec.name,
         owners=OWNERS,
         kinds={"mlflow", "parquet"},
         code_version="1",
         check_specs=[
-            dg.AssetCheckSpec(
-                ARRIVED, asset=asset_key, description="The day has rows that can be answered."
-            ),
-            dg.AssetCheckSpec(
-                LIKE_TRAINING,
-                asset=asset_key,
-                description="The day's rows and scores are distributed as the champion knows them.",
-            ),
-            dg.AssetCheckSpec(
-                GUARDRAILS,
-                asset=asset_key,
-                description="Errors, latency, scores, fairness and labels speak for the "
-                "challenger, or there is none. One that breaks a guardrail is withdrawn.",
-            ),
+            dg.AssetCheckSpec(name, asset=asset_key, description=text)
+            for name, text in described.items()
         ],
         description=(
             f"The rows of {settings.models[spec.name].scoring} of a day, answered by the champion "
@@ -65,55 +66,46 @@ def scores(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
         ),
     )
     def day_scores(
-        context: dg.AssetExecutionContext, platform: PlatformResource, mlflow: MlflowResource
+        context: dg.AssetExecutionContext,
+        platform: PlatformResource,
+        mlflow: MlflowResource,
+        config: ScoresConfig,
     ) -> dg.MaterializeResult:
         from rag_platform.training.scoring import NoRows
 
-        found: list[ScoreFigures] = []
-        empty: list[str] = []
-        scoring = mlflow.models(platform.parts).scoring(spec.name)
-        for day in context.partition_keys:
-            with stage(context):
-                try:
-                    figures = scoring.run(day, run_id=context.run.run_id)
-                except NoRows as error:
-                    empty.append(str(error))
-                    context.add_asset_metadata({"rows": 0}, partition_key=day)
-                    continue
-            letters = scoring.letters.of(SCORES, day)
-            context.add_asset_metadata(_metadata(figures, letters), partition_key=day)
-            found.append(figures)
-        return dg.MaterializeResult(check_results=list(_checks(asset_key, found, empty)))
+        day = context.partition_key
+        with stage(context):
+            scoring = mlflow.models(platform.parts).scoring(spec.name)
+            try:
+                found = scoring.run(day, run_id=context.run.run_id, refresh=config.refresh)
+            except NoRows as error:
+                return dg.MaterializeResult(
+                    metadata={"rows": 0}, check_results=_checks(asset_key, {ARRIVED: str(error)})
+                )
+            problems = {
+                LIKE_TRAINING: found.drift.told if found.drift.drifted else "",
+                GUARDRAILS: "; ".join(found.violations),
+            }
+            return dg.MaterializeResult(
+                metadata=_metadata(found, scoring.letters.of(SCORES, day)),
+                check_results=_checks(asset_key, problems),
+            )
 
     return day_scores
 
 
-def _checks(
-    asset: dg.AssetKey, found: "Sequence[ScoreFigures]", empty: Sequence[str]
-) -> Iterator[dg.AssetCheckResult]:
-    yield dg.AssetCheckResult(
-        passed=not empty,
-        check_name=ARRIVED,
-        asset_key=asset,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(empty) or "There are rows.",
-    )
-    drifted = [f"{day.day}: {day.drift.told}" for day in found if day.drift.drifted]
-    yield dg.AssetCheckResult(
-        passed=not drifted,
-        check_name=LIKE_TRAINING,
-        asset_key=asset,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(drifted) or "No drift.",
-    )
-    broken = [f"{day.day}: {'; '.join(day.violations)}" for day in found if day.violations]
-    yield dg.AssetCheckResult(
-        passed=not broken,
-        check_name=GUARDRAILS,
-        asset_key=asset,
-        severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(broken) or "Nothing broken.",
-    )
+def _checks(asset: dg.AssetKey, problems: Mapping[str, str]) -> list[dg.AssetCheckResult]:
+    """All are warnings: the day is answered, and what was to be done is done."""
+    return [
+        dg.AssetCheckResult(
+            passed=not problems.get(name),
+            check_name=name,
+            asset_key=asset,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=problems.get(name) or "Nothing was found.",
+        )
+        for name in (ARRIVED, LIKE_TRAINING, GUARDRAILS)
+    ]
 
 
 def _metadata(found: "ScoreFigures", letters: "Sequence[Letter]") -> dict[str, Any]:
@@ -140,7 +132,7 @@ def _metadata(found: "ScoreFigures", letters: "Sequence[Letter]") -> dict[str, A
         told["rollout"] = f"{found.decision.action}: {found.decision.reason}"
         told["share in %"] = found.decision.share
     if letters:
-        rows = [[letter.item, letter.reason, letter.detail] for letter in letters[:20]]
+        rows = [[letter.item, letter.reason, letter.detail] for letter in letters[:_SHOWN]]
         told["dead letters"] = table(["file and record", "reason", "detail"], rows)
     return told | plots(found.drift.plots())
 
@@ -150,9 +142,8 @@ def scores_job(specs: Sequence[ModelSpec]) -> Any:
     return dg.define_asset_job(
         JOB,
         selection=dg.AssetSelection.assets(*(key(spec.name, SCORES) for spec in specs)),
-        partitions_def=DAYS,
         description="Answers the rows of a day with every model that has such rows.",
-        tags={"dagster/max_runtime": str(MAX_RUNTIME_S), "dagster/max_retries": "1"},
+        tags=RUN_TAGS,
     )
 
 

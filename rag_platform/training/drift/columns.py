@@ -25,6 +25,8 @@ _DIGITS = 9
 _MAX_VALUE = 60
 # A column is of categories when its values recur ten times, or few of them make up half of it.
 _RECUR, _TOP, _TOP_SHARE = 10, 30, 0.5
+# Values that occur as often are all known: others are new.
+_FREQUENT = 5
 _MOST_KEYS = 0.9
 _KEY = r"[!-~]+"
 _DATE = r"\d{4}-\d{2}(?:-\d{2}(?:[T ]\d{2}:\d{2}.{0,20})?)?"
@@ -75,7 +77,12 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Categories:
-    """How often each of the most frequent values occurs, and, at the end, all others."""
+    """How often each of the most frequent values occurs, and, at the end, all others.
+
+    Where values are rare or many, they are chosen by one half of the rows and counted in the
+    other: those that were chosen for being frequent seem to be so more than they are, and the
+    others less.
+    """
 
     values: tuple[str, ...]
     counts: NDArray[np.int64]
@@ -84,11 +91,15 @@ class Categories:
     def of(cls, values: "pd.Series[str]", most: int) -> Self:
         """Of values without missing ones."""
         counts = values.value_counts()
+        if len(counts) <= most and counts.min() >= _FREQUENT:
+            chosen, counted = values, values
+        else:
+            order = np.random.default_rng(len(values)).permutation(len(values))
+            chosen, counted = values.iloc[order[::2]], values.iloc[order[1::2]]
         # In one order where counts are equal.
-        top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most]
-        names = tuple(_named(value, count) for value, count in top)
-        kept = [count for _, count in top]
-        return cls(names, np.array([*kept, len(values) - sum(kept)], np.int64))
+        top = sorted(chosen.value_counts().items(), key=lambda item: (-item[1], item[0]))[:most]
+        names = tuple(_named(str(value), counts[value]) for value, _ in top)
+        return cls(names, cls(names, np.zeros(len(names) + 1, np.int64)).count(counted))
 
     def count(self, values: "pd.Series[str]") -> NDArray[np.int64]:
         """The same counts of other values."""

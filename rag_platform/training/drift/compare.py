@@ -189,6 +189,7 @@ def _of_categories(base: ColumnDrift, before: Categories, values: "pd.Series[str
         base,
         **_histograms(before.counts, counts, (*before.values, "others")),
         test="chi-square",
+        rows_before=int(before.counts.sum()),
         effect=excess_psi(before.counts, counts) / MIN_PSI,
         p=chi_square_p(before.counts, counts),
     )

@@ -7,9 +7,11 @@ from rag_platform.training.drift.columns import Floats
 
 Counts = NDArray[np.int64]
 
-# Fewer are expected in a cell, and the chi-square distribution does not hold: the tables that
-# chance makes of the same rows take its place.
+# Less than this is expected in more than a fifth of the cells, or less than 1 in any, and the
+# chi-square distribution does not hold (Cochran 1954): the tables that chance makes of the same
+# rows take its place.
 _MIN_EXPECTED = 5.0
+_MAX_SMALL = 0.2
 _TABLES = 20_000
 _SEED = 1
 
@@ -60,7 +62,8 @@ def chi_square_p(before: Counts, now: Counts) -> float:
     if table.shape[1] < 2 or not table.sum(axis=1).all():
         return 1.0
     test = chi2_contingency(table, correction=False)
-    if test.expected_freq.min() >= _MIN_EXPECTED:
+    is_small = test.expected_freq < _MIN_EXPECTED
+    if test.expected_freq.min() >= 1 and is_small.mean() <= _MAX_SMALL:
         return float(test.pvalue)
     total = table.sum(axis=0)
     expected = test.expected_freq[1]

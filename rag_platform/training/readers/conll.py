@@ -18,7 +18,7 @@ MIN_DOCUMENTS = 20
 # Then so many sentences that follow each other are a group. What they repeat (the parties of a
 # contract) is mostly near, so most of it stays on one side; figures are still too good for texts
 # from other documents.
-BLOCK = 20
+BLOCK = 5
 # By so many of its first sentences a document is known.
 _KNOWN_BY = 5
 

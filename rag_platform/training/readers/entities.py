@@ -2,9 +2,9 @@
 
 - CoNLL (`.conll`, `.iob` or `.bio`, also gzipped): a token and, in the last column, its tag a line;
   an empty line ends a sentence, `-DOCSTART-` begins a document. Tags IO, IOB and IOBES.
-- Records (JSON lines, JSON, Parquet, CSV with JSON in its cells): `text` and `entities` of `start`,
-  `end` (characters, end exclusive) and `label`; FIRE's `tokens` and `entities` of `type`, `start`,
-  `end` (tokens); FinEntity's `content` and `annotations`, all of which are companies.
+- Records (JSON lines, JSON, Parquet, CSV with JSON in its cells): `text` and `entities` or `target`
+  of `start`, `end` (characters, end exclusive) and `label`; FIRE's `tokens` and `entities` of
+  `type`, `start`, `end` (tokens); FinEntity's `content` and `annotations`, all of them companies.
 
 Tokens are joined as they are written in a text, without a blank before a comma, say: the texts that
 a model answers later are such texts.
@@ -110,6 +110,7 @@ def _form(record: dict[str, Any], *, labelled: bool) -> Form | None:
         ("tokens", "entities", _of_tokens),
         ("content", "annotations", _of_annotations),
         (TEXT, "entities", _of_characters),
+        (TEXT, TARGET, _of_characters),
     ]
     for text, entities, form in forms:
         if text in record and (entities in record or not labelled):
@@ -130,7 +131,7 @@ def _of_annotations(record: dict[str, Any]) -> tuple[str, tuple[Span, ...]]:
 
 
 def _of_characters(record: dict[str, Any]) -> tuple[str, tuple[Span, ...]]:
-    return record[TEXT], _spans(record.get("entities"), "label")
+    return record[TEXT], _spans(record.get("entities", record.get(TARGET)), "label")
 
 
 def _spans(entities: Any, label: str | None) -> tuple[Span, ...]:

@@ -4,6 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from rag_platform.training.errors import UnusableData
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 TEXT = "text"
 # The columns that may name the intent; the first that is there counts.
-INTENT = ("intent", "category", "label")
+INTENT = ("intent", "category", "label", TARGET)
 # The columns that may name the message itself; without one, its text does.
 ID = (UNIT, "id")
 MAX_INTENT = 100
@@ -25,7 +26,7 @@ _NO_WORD = re.compile(r"[\W_]+")
 
 
 class MessagesReader(Reader):
-    """Tables with a column `text` and, to train on, `intent`, `category` or `label`.
+    """Tables with a column `text` and, to train on, `intent`, `category`, `label` or `target`.
 
     Other columns are left out: of clinc's `domain` and `split` the one tells the intent and the
     other is no property of a message. The unit is `unit` or `id` where there is one, else a hash of
@@ -107,8 +108,10 @@ def _told(intent: Any) -> str | None:
 
 
 def _name(value: Any) -> str:
-    """Names that are numbers in the file are texts here; a missing one is empty."""
-    return str(value).strip() if isinstance(value, str | int) else ""
+    """Names that are whole numbers in the file are texts here; a missing one is empty."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip() if isinstance(value, str | Integral) else ""
 
 
 def _rows(table: "pd.DataFrame", *, labelled: bool) -> "pd.DataFrame":

@@ -30,7 +30,7 @@ category of which there are fewer weeks is left out. Categories that differ in c
 are one, in lower case.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,8 +86,8 @@ class SpendingReader(Reader):
     def read(self, files: Sequence[DataFile], *, labelled: bool) -> Rows:
         """Rows of all tables, summed over the files.
 
-        Bad rows: `no_date`, `no_category`, `no_amount` and `duplicate`, a line that came twice in a
-        form whose lines have keys.
+        Bad rows: `no_date`, `no_category`, `no_amount`; `duplicate`, a line that came twice in a
+        form whose lines have keys; `other_form`, a whole table beside others that are usable.
         """
         import pandas as pd
 
@@ -95,17 +95,14 @@ class SpendingReader(Reader):
         tables = [file for file in files if is_table(file)]
         if not tables:
             raise UnusableData(f"{len(files)} files: none is a table; needs CSV, JSON or Parquet.")
-        read = [_lines(file, bad, labelled=labelled) for file in tables]
+        read = list(_known(tables, bad, labelled=labelled))
         if len({one.kind for one in read}) > 1:
             raise UnusableData(
                 "lines of spending, whole weeks and daily measures do not go together; found "
-                + ", ".join(
-                    f"{one.kind} in {file.name[:80]!r}"
-                    for file, one in zip(tables, read, strict=True)
-                )
+                + ", ".join(f"{one.kind} in {one.file.name[:80]!r}" for one in read)
                 + "; deliver one form."
             )
-        records = sum(one.records for one in read)
+        records = sum(one.records for one in read) + len(tables) - len(read)
         lines = pd.concat([one.lines for one in read], ignore_index=len(read) > 1)
         if not labelled:
             return Rows(_rows(lines.assign(week=_monday(lines["date"])), []), bad, records)
@@ -117,9 +114,27 @@ class SpendingReader(Reader):
 class _Read:
     """Lines with `date`, `category` and, if asked for, `amount`."""
 
+    file: DataFile
     kind: str
     lines: "pd.DataFrame"
     records: int
+
+
+class _OtherForm(UnusableData):
+    """A table that holds something else."""
+
+
+def _known(tables: Sequence[DataFile], bad: list[BadRow], *, labelled: bool) -> Iterator[_Read]:
+    """Of all tables in a form that is known. Raises where none is."""
+    others = []
+    for file in tables:
+        try:
+            yield _lines(file, bad, labelled=labelled)
+        except _OtherForm as error:
+            others.append((file, error))
+    if len(others) == len(tables):
+        raise others[0][1]
+    bad.extend(BadRow(file.name, None, "other_form", str(error)) for file, error in others)
 
 
 def _lines(file: DataFile, bad: list[BadRow], *, labelled: bool) -> _Read:
@@ -131,7 +146,9 @@ def _lines(file: DataFile, bad: list[BadRow], *, labelled: bool) -> _Read:
     measures = table.columns.str.startswith(_MEASURE)
     measures &= ~table.columns.str.fullmatch(_OTHER_VIEWS)
     if measures.any() and "date" in table and _first(table, _CATEGORIES) is None:
-        return _Read("measures", _melted(file, table, measures, labelled), len(table) + unread)
+        return _Read(
+            file, "measures", _melted(file, table, measures, labelled), len(table) + unread
+        )
     date = _first(table, (*_DATES, WEEK))
     category = _first(table, _CATEGORIES)
     amount = _first(table, (*_AMOUNTS, TARGET))
@@ -144,17 +161,17 @@ def _lines(file: DataFile, bad: list[BadRow], *, labelled: bool) -> _Read:
     if labelled:
         found["amount"] = _numbers(table[amount])
     lines = _without_bad(file, table, found, bad)
-    return _Read("whole weeks" if date == WEEK else "lines", lines, len(table) + unread)
+    return _Read(file, "whole weeks" if date == WEEK else "lines", lines, len(table) + unread)
 
 
 def _first(table: "pd.DataFrame", names: Sequence[str]) -> str | None:
     return next((name for name in names if name in table.columns), None)
 
 
-def _unknown(file: DataFile, table: "pd.DataFrame", labelled: bool) -> UnusableData:
+def _unknown(file: DataFile, table: "pd.DataFrame", labelled: bool) -> _OtherForm:
     found = ", ".join(repr(str(column)[:40]) for column in table.columns[:12]) or "none"
     needed = "date, category" + (", amount" if labelled else "")
-    return UnusableData(
+    return _OtherForm(
         f"{file.name[:200]!r}: no spending in a form that is known; found columns {found}; needs "
         f"{needed}" + (", or date and spend_CATEGORY." if labelled else ".")
     )
@@ -220,7 +237,7 @@ def _melted(file: DataFile, table: "pd.DataFrame", measures: Any, labelled: bool
             f"{file.name[:200]!r}: rows to be predicted need the columns date and category."
         )
     if "freq" in table and set(table["freq"].dropna()) - {"d"}:
-        raise UnusableData(
+        raise _OtherForm(
             f"{file.name[:200]!r}: measures must be daily (freq d); those of weeks and months are "
             "not read."
         )
@@ -244,7 +261,7 @@ def _measured(lines: "pd.DataFrame") -> "pd.DataFrame":
     lines = lines.assign(week=_monday(lines["date"]))
     weekly = lines.groupby([CATEGORY, WEEK])["amount"].agg(["mean", "size"])
     weekly = weekly.loc[weekly["size"] == _DAYS, "mean"].rename(TARGET).reset_index()
-    return weekly[weekly[CATEGORY].isin(_own(weekly))]
+    return weekly[weekly[CATEGORY].isin(_often(weekly))]
 
 
 def _summed(lines: "pd.DataFrame", kind: str) -> "pd.DataFrame":
@@ -254,8 +271,9 @@ def _summed(lines: "pd.DataFrame", kind: str) -> "pd.DataFrame":
     lines = lines.assign(week=_monday(lines["date"]))
     if kind == "lines":
         lines = _whole_weeks(lines)
-    lines[CATEGORY] = lines[CATEGORY].where(lines[CATEGORY].isin(_own(lines)), OTHER)
-    lines = lines[lines[CATEGORY].isin(_own(lines))]
+    own = _largest(lines, _often(lines))
+    lines[CATEGORY] = lines[CATEGORY].where(lines[CATEGORY].isin(own), OTHER)
+    lines = lines[lines[CATEGORY].isin(_often(lines))]
     table = lines.pivot_table(index=WEEK, columns=CATEGORY, values="amount", aggfunc="sum")
     begun = table.notna().cummax()
     weekly = table.fillna(0.0).where(begun).melt(ignore_index=False, value_name=TARGET)
@@ -283,15 +301,19 @@ def _whole_weeks(lines: "pd.DataFrame") -> "pd.DataFrame":
     return lines[~lines[WEEK].isin(partly)]
 
 
-def _own(lines: "pd.DataFrame") -> "set[str]":
+def _often(lines: "pd.DataFrame") -> set[str]:
     """The categories that are told often enough to stand for themselves."""
     weeks = sorted(lines[WEEK].unique())[-YEAR:]
     seen = lines[lines[WEEK].isin(weeks)].groupby(CATEGORY)[WEEK].nunique()
-    often = set(seen.index[seen >= LEAST_SHARE * len(weeks)])
-    if len(often) <= MAX_CATEGORIES or "amount" not in lines:
-        return often
+    return set(seen.index[seen >= LEAST_SHARE * len(weeks)])
+
+
+def _largest(lines: "pd.DataFrame", names: set[str]) -> set[str]:
+    """Of these categories those with the most money."""
+    if len(names) <= MAX_CATEGORIES:
+        return names
     money = lines["amount"].abs().groupby(lines[CATEGORY]).sum()
-    return set(money[money.index.isin(often)].nlargest(MAX_CATEGORIES).index)
+    return set(money[money.index.isin(names)].nlargest(MAX_CATEGORIES).index)
 
 
 def _rows(found: "pd.DataFrame", more: list[str]) -> "pd.DataFrame":

@@ -136,6 +136,10 @@ class Forecast(Task):
         """The week."""
         return np.asarray(rows[WEEK].to_numpy())
 
+    def clusters(self, rows: "pd.DataFrame") -> NDArray[Any]:
+        """The category: errors of weeks that were forecast from one origin go together."""
+        return np.asarray(rows[CATEGORY].to_numpy())
+
     def slices(self, rows: "pd.DataFrame") -> Mapping[str, NDArray[np.bool_]]:
         """The categories, those with the most money if there are many."""
         money = rows[TARGET].abs().groupby(rows[CATEGORY]).sum()
@@ -150,7 +154,7 @@ class Forecast(Task):
 
 
 def _answers(predictions: "pd.DataFrame") -> Floats:
-    return np.nan_to_num(predictions["prediction"].to_numpy(np.float64))
+    return np.asarray(np.nan_to_num(predictions["prediction"].to_numpy(np.float64)), np.float64)
 
 
 def _held(rows: "pd.DataFrame", predictions: "pd.DataFrame") -> NDArray[np.bool_]:

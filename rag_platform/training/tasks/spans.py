@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from rag_platform.training.errors import UnusableData
+
 # No blank stands before these tokens, and none after those.
 _CLOSING = frozenset([*")]}.,;:!?%", "'s", "’s", "n't", "'re", "'ve", "'ll", "'d", "'m"])
 _OPENING = frozenset("([{$£€#")
@@ -83,7 +85,16 @@ def as_text(spans: Iterable[Span], text: str) -> str:
 
 @functools.lru_cache(maxsize=65_536)
 def from_text(written: str) -> frozenset[Span]:
-    """The spans that `as_text` wrote."""
-    return frozenset(
-        Span(each["start"], each["end"], each["label"]) for each in json.loads(written)
-    )
+    """The spans that `as_text` wrote. Raises `UnusableData` for what it cannot have written."""
+    try:
+        return frozenset(_span(**each) for each in json.loads(written))
+    except (ValueError, TypeError, RecursionError):
+        raise UnusableData(
+            "entities: no JSON list of objects with start, end and label; write them so."
+        ) from None
+
+
+def _span(start: int, end: int, label: str, text: str = "") -> Span:
+    if not (isinstance(start, int) and isinstance(end, int) and isinstance(label, str)):
+        raise TypeError
+    return Span(start, end, label)

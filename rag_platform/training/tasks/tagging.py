@@ -4,6 +4,7 @@ Targets and predictions are JSON text, lists of objects with `start`, `end`, `la
 (`spans.py`).
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -153,8 +154,9 @@ def _bars(by_label: dict[str, float], entities: Counter[str]) -> Draw:
     return draw
 
 
-def _spans(written: "pd.Series[str]") -> list[Spans]:
-    return [from_text(each) for each in written]
+def _spans(written: "pd.Series[Any]") -> list[Spans]:
+    # Labels that come later may be lists, as their files hold them.
+    return [from_text(each if isinstance(each, str) else json.dumps(each)) for each in written]
 
 
 def _pairs(rows: "pd.DataFrame", predictions: "pd.DataFrame") -> list[tuple[Spans, Spans]]:

@@ -89,7 +89,8 @@ def mean(amounts: Floats, weights: Floats | None = None) -> Floats:
     weigh = known * (1.0 if weights is None else weights[:, None])
     total = weigh.sum(axis=0)
     sums = (np.where(known, amounts, 0.0) * weigh).sum(axis=0)
-    return np.divide(sums, total, out=np.full(len(total), np.nan), where=total > 0)
+    means: Floats = np.divide(sums, total, out=np.full(len(total), np.nan), where=total > 0)
+    return means
 
 
 def median(amounts: Floats) -> Floats:

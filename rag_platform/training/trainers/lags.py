@@ -7,16 +7,17 @@ history, every member forecasts the next weeks from what was known then. Its abs
 divided by the category's usual change from week to week, are averaged with a half-life of
 `_HALF_LIFE` weeks, by category, and drawn towards the mean over all categories as if that were
 `_SHRINKAGE` weeks more. A member whose error is by a share x above the least has
-exp(-`_SHARPNESS` x) of the weight of the best one (the exponentially weighted average forecaster: Cesa-Bianchi, Lugosi 2006, chapter 2).
+exp(-`_SHARPNESS` x) of the weight of the best one: the exponentially weighted average forecaster
+(Cesa-Bianchi, Lugosi 2006, chapter 2).
 
 The interval adds quantiles of the pool's own earlier errors, made the same number of weeks ahead,
 of the category and, as if they were `_SHRINKAGE` weeks more, of all others. Every forecast that
 these errors are of was made from earlier weeks alone, so they are as large as those to come (split
 conformal prediction, for forecasts made one after the other).
 
-Constants were chosen on the first three quarters of the weeks of three data sets, where results
-hardly depend on them (`benchmarks/spending.py`, which also has gradient boosting on the same lags:
-it came out behind on all three, and as a correction of the pool no better than the pool alone).
+Constants were chosen on the first three quarters of the weeks of three data sets; results hardly
+depend on them. Gradient boosting over the same lags came out a little behind on all three, and
+without intervals (`benchmarks/spending.py`).
 """
 
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ class _Ledger:
 
     def add(self, errors: Floats) -> None:
         """A week later, with the errors of its forecasts by horizon, member and category."""
-        known = ~np.isnan(errors).any(axis=1)
+        known = np.asarray(~np.isnan(errors).any(axis=1))
         decay = 0.5 ** (1 / _HALF_LIFE)
         self._sums = self._sums * decay + np.where(known[:, None], errors, 0.0).sum(axis=0)
         self._counts = self._counts * decay + known.sum(axis=0)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,10 @@ _FILES = frozenset(
         "vocab/key2row",
     }
 )
+
+
+# Half of a pair of UTF-16 is no character; one stands in its place, so that positions stay.
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 class Settings(BaseModel):
@@ -252,4 +257,4 @@ def _texts(rows: "pd.DataFrame") -> list[str]:
     texts = rows[TEXT].tolist()
     if wrong := sum(not isinstance(text, str) for text in texts):
         raise UnusableData(f"{wrong} of {len(texts)} rows have no text in column {TEXT!r}.")
-    return [text[:MAX_TEXT] for text in texts]
+    return [_HALF_PAIR.sub("\ufffd", text[:MAX_TEXT]) for text in texts]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -41,10 +41,11 @@ class Prophet(Trainer):
         history = History.of(rows)
         shape = len(history.amounts) + MAX_HORIZON, len(history.categories)
         found = np.full((3, *shape), np.nan)
+        library = _library()
         with _drawing(seed):
             for place in range(shape[1]):
                 if (~np.isnan(history.amounts[:, place])).sum() >= _LEAST_WEEKS:
-                    found[:, :, place] = _course(history, place)
+                    found[:, :, place] = _course(library, history, place)
         return Forecasts.of(history, found[0], found[1], found[2], {})
 
     def load(self, folder: Path, *, services: Services) -> Forecasts:
@@ -52,20 +53,25 @@ class Prophet(Trainer):
         return load(folder)
 
 
-def _course(history: History, place: int) -> Floats:
-    """Prediction and ends of the interval of all weeks and those after them, of one category."""
-    import pandas as pd
-
+def _library() -> Any:
+    # It tells at length that it cannot draw, which nobody asks of it.
+    logging.getLogger("prophet.plot").setLevel(logging.CRITICAL)
     try:
         import prophet
     except ImportError as error:
         raise UnusableData("trainer prophet: install rag_platform[prophet].") from error
+    return prophet
+
+
+def _course(library: Any, history: History, place: int) -> Floats:
+    """Prediction and ends of the interval of all weeks and those after them, of one category."""
+    import pandas as pd
 
     amounts = history.amounts[:, place]
     weeks = history.first + 7 * np.arange(len(amounts) + MAX_HORIZON)
     every = pd.DataFrame({"ds": weeks.astype("datetime64[ns]")})
     known = every.iloc[: len(amounts)].assign(y=amounts).dropna()
-    model = prophet.Prophet(
+    model = library.Prophet(
         yearly_seasonality=len(known) >= 2 * YEAR,
         weekly_seasonality=False,
         daily_seasonality=False,

@@ -127,6 +127,20 @@ def test_there_is_no_alarm_without_drift(count: int, seeds: int) -> None:
     assert sum(alarms) <= 1
 
 
+@pytest.mark.parametrize("kinds", [5, 150])
+def test_there_is_no_alarm_for_many_values_of_equal_frequency(kinds: int) -> None:
+    random = np.random.default_rng(kinds)
+
+    def values(count: int) -> pd.DataFrame:
+        return pd.DataFrame({"x": [f"v{at}" for at in random.integers(0, kinds, count)]})
+
+    profiles = [Profile.of(values(max(450, 12 * kinds))) for _ in range(12)]
+    told = [compare(profile, values(3_000)).columns[0] for profile in profiles]
+    assert {each.kind for each in told} == {"category"}
+    assert not any(each.drifted for each in told)
+    assert 0.1 < np.median([each.p for each in told]) < 0.9
+
+
 def test_without_drift_p_values_are_even() -> None:
     random = np.random.default_rng(0)
     told = [

@@ -100,12 +100,21 @@ def test_numbers_are_rounded_to_nine_digits(values: list[float]) -> None:
 
 def test_rare_values_are_hashed_and_counted_all_the_same() -> None:
     values = pd.Series(["often"] * 50 + ["Jane Doe"] * 9 + ["other"] * 5 + ["#12"] * 20)
-    found = Categories.of(values, 3)
+    found = Categories.of(values, 4)
     assert found.values[0] == "often"
     assert all(name.startswith("#") and len(name) == 13 for name in found.values[1:])
-    assert found.counts.tolist() == [50, 20, 9, 5]
-    assert found.count(values).tolist() == [50, 20, 9, 5]
-    assert found.count(pd.Series(["new", "Jane Doe"])).tolist() == [0, 0, 1, 1]
+    assert found.counts.tolist() == [50, 20, 9, 5, 0]
+    assert found.count(pd.Series(["new", "Jane Doe"])).tolist() == [0, 0, 1, 0, 1]
+
+
+def test_many_values_are_chosen_and_counted_in_different_halves() -> None:
+    random = np.random.default_rng(0)
+    values = pd.Series(random.integers(0, 100, 1_000)).map("v{}".format)
+    found = Categories.of(values, 30)
+    assert found.counts.sum() == 500
+    assert len(found.values) == 30
+    # Of 100 equally frequent values, any 30 have 30 % of the rows (binomial, 4 sigma).
+    assert abs(found.counts[:-1].sum() - 150) < 4 * np.sqrt(500 * 0.3 * 0.7)
 
 
 def test_no_text_of_a_person_is_kept() -> None:
