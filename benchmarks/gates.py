@@ -151,7 +151,8 @@ def measured(
 def sets(spec: ModelSpec, data: Path | None) -> Iterator[tuple[str, str]]:
     """Names and URLs of the data of a model."""
     if data is None:
-        yield "sample", spec.sample_path.as_uri()
+        if spec.sample_path is not None:
+            yield "sample", spec.sample_path.as_uri()
         return
     for name in DATA[spec.name]:
         yield name, (data / name).resolve().as_uri()

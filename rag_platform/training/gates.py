@@ -133,5 +133,7 @@ def not_worse(comparison: Comparison | None, told: str) -> Verdict:
         return Verdict(NOT_WORSE, ALPHA, None, None, None, True, f"{NOT_WORSE}: {told}: passed")
     passed = comparison.p_worse >= ALPHA
     how = f"{comparison.test} on {comparison.units}, p {comparison.p_worse:.2g} of being worse"
+    if comparison.low is None:
+        how = f"{comparison.units} for the {comparison.test} are too few to tell"
     told = f"{NOT_WORSE}: {told}; {how}: {'passed' if passed else 'failed'}"
     return Verdict(NOT_WORSE, ALPHA, comparison.p_worse, None, None, passed, told)

@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import ClassVar
 
 import pytest
-from rag_platform.training.fairness import Impact
 
 from rag_platform.training.errors import TrainingError
+from rag_platform.training.fairness import Impact
 from rag_platform.training.gates import (
     DISPARATE_IMPACT,
     NOT_WORSE,
@@ -166,6 +166,12 @@ def test_only_significantly_worse_is_worse(p_worse: float, passed: bool) -> None
     assert verdict.told.startswith(
         f"{NOT_WORSE}: accuracy 0.8 against 0.81 of version 3; McNemar on 400, p {p_worse:.2g}"
     )
+
+
+def test_too_few_to_compare_is_said() -> None:
+    verdict = not_worse(Comparison("paired bootstrap", 8, 0.2, None, None, 1.0, 1.0), "version 3")
+    assert verdict.passed
+    assert "version 3; 8 for the paired bootstrap are too few to tell: passed" in verdict.told
 
 
 def test_without_a_comparison_it_passes_with_the_reason() -> None:

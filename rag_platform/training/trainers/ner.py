@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 _WIDTH, _DEPTH, _HIDDEN = 64, 2, 64
 _ROWS = (2000, 500, 1000, 1000)
 _DROPOUT = 0.2
-# Words of a batch: few at first, for many small steps, then more.
-_FIRST_WORDS, _MOST_WORDS, _GROWTH = 100.0, 1000.0, 1.3
+# Words of a batch: few at first, for many small steps, then more; never so many that a pass over
+# the rows has fewer than the least steps.
+_FIRST_WORDS, _MOST_WORDS, _GROWTH, _LEAST_STEPS = 100.0, 1000.0, 1.3, 20
 # Small data is gone through more often, until so many words were seen.
 _SEEN_WORDS, _LEAST_PASSES, _MOST_PASSES = 300_000, 8, 20
 
@@ -117,13 +118,13 @@ class NerTrainer(Trainer):
         Raises `UnusableData` when they have no entity.
         """
         rows = rows.sort_values(UNIT, kind="stable")
+        pipeline = _blank()
+        examples = _examples(pipeline, rows)
+        labels = sorted({each.label_ for one in examples for each in one.reference.ents})
+        if not labels:
+            raise UnusableData(f"{len(rows)} texts: to be fitted they need entities.")
         with _own_chance(seed):
-            pipeline = _blank()
-            examples = _examples(pipeline, rows)
-            labels = sorted({each.label_ for one in examples for each in one.reference.ents})
-            if not labels:
-                raise UnusableData(f"{len(rows)} texts: to be fitted they need entities.")
-            passes = _fit(pipeline, examples, labels)
+            passes = _fit(pipeline, examples, labels, seed)
         settings = Settings(trainer=type(self).__name__, labels=tuple(labels), passes=passes)
         return NerModel(settings, pipeline)
 
@@ -198,16 +199,18 @@ def _examples(pipeline: "Language", rows: "pd.DataFrame") -> "list[Example]":
     return examples
 
 
-def _fit(pipeline: "Language", examples: "list[Example]", labels: list[str]) -> int:
+def _fit(pipeline: "Language", examples: "list[Example]", labels: list[str], seed: int) -> int:
     """Go through the examples; the weights are the means over the steps. Tells how often."""
+    # Not that of the process: the first import of a library may draw from it.
+    chance = random.Random(seed)
     for label in labels:
         pipeline.get_pipe("ner").add_label(label)  # type: ignore[attr-defined]
     optimizer = pipeline.initialize(lambda: examples)
     words = sum(len(each.reference) for each in examples)
     passes = min(max(_SEEN_WORDS // max(words, 1), _LEAST_PASSES), _MOST_PASSES)
     for number in range(passes):
-        random.shuffle(examples)
-        most = min(_FIRST_WORDS * _GROWTH**number, _MOST_WORDS)
+        chance.shuffle(examples)
+        most = min(_FIRST_WORDS * _GROWTH**number, _MOST_WORDS, words / _LEAST_STEPS)
         for batch in _batches(examples, most):
             pipeline.update(batch, drop=_DROPOUT, sgd=optimizer)
     with pipeline.use_params(optimizer.averages):
