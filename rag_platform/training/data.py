@@ -2,9 +2,9 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -55,16 +55,22 @@ class _Listing:
 
 
 @contextmanager
-def data_files(url: str, s3: S3Connection) -> Iterator[list[DataFile]]:
+def data_files(
+    url: str, s3: S3Connection, *, only: Callable[[str], bool] | None = None
+) -> Iterator[list[DataFile]]:
     """The files behind `file:///file-or-folder` or `s3://bucket/key-or-prefix`, by name.
 
-    Those named README and hidden ones are left out. Files of a bucket are copied for the length
+    Those named README and hidden ones are left out; with `only` all whose key it does not take,
+    and then there may be none at all. Files of a bucket are copied for the length
     of the block. Raises `UnusableData` where there are none, too many or some that must not be
     read, `SourceUnavailable`, and `DataChanged` at the end of the block when what was read in it
     may have been half of an old file and half of a new one.
     """
     listing = _listing(url, s3)
-    _check(url, listing.items)
+    if only is not None:
+        listing = replace(listing, items=[item for item in listing.items if only(item.key)])
+    if only is None or listing.items:
+        _check(url, listing.items)
     if url.startswith("file:"):
         with _unchanged(url, listing) as files:
             yield files

@@ -213,3 +213,13 @@ def test_an_object_that_was_replaced_since_the_listing(
     client.delete_object(Bucket=bucket, Key="a.csv")
     with pytest.raises(DataChanged):
         names(f"s3://{bucket}", s3)
+
+
+def test_only_some_files(tmp_path: Path) -> None:
+    for day in ("2026-11-25", "2026-11-26"):
+        (tmp_path / f"{day}.csv").write_text("unit\n1\n", "utf-8")
+    wanted: list[str] = []
+    for part in ("25", "27"):
+        with data_files(tmp_path.as_uri(), S3Connection(), only=lambda n, p=part: p in n) as files:
+            wanted += [file.name for file in files]
+    assert wanted == ["2026-11-25.csv"]

@@ -49,6 +49,9 @@ class StepUpdate:
     state: Literal["started", "done", "failed", "skipped"]
 
 
+# Dagster's own, and that of steps with a retry policy (defs/training/factory.py).
+_INTERRUPTIONS = ("DagsterExecutionInterruptedError", "Interrupted")
+
 _STATES: dict[dg.DagsterEventType, Literal["started", "done", "failed", "skipped"]] = {
     dg.DagsterEventType.STEP_START: "started",
     dg.DagsterEventType.STEP_SUCCESS: "done",
@@ -136,7 +139,7 @@ def _is_interruption(event: dg.DagsterEvent) -> bool:
     if event.event_type != dg.DagsterEventType.STEP_FAILURE:
         return event.event_type == dg.DagsterEventType.RUN_CANCELED
     error = event.step_failure_data.error
-    return error is not None and error.cls_name == "DagsterExecutionInterruptedError"
+    return error is not None and error.cls_name in _INTERRUPTIONS
 
 
 def _tell(event: dg.DagsterEvent | None, on_step: Callable[[StepUpdate], None]) -> None:

@@ -141,7 +141,7 @@ def of_deployment(facts: "Facts", history: "Sequence[Promotion]") -> dict[str, A
 
 def plots(draws: "Mapping[str, Draw]") -> dict[str, Any]:
     """Plots by title, the first few: all are in MLflow."""
-    return {name: png(draw) for name, draw in list(draws.items())[:_PLOTS]}
+    return {f"plot: {name}": png(draw) for name, draw in list(draws.items())[:_PLOTS]}
 
 
 def link(url: str | None, name: str) -> Any:

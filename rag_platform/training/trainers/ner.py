@@ -201,6 +201,8 @@ def _examples(pipeline: "Language", rows: "pd.DataFrame") -> "list[Example]":
 
 def _fit(pipeline: "Language", examples: "list[Example]", labels: list[str], seed: int) -> int:
     """Go through the examples; the weights are the means over the steps. Tells how often."""
+    from thinc.api import set_dropout_rate
+
     # Not that of the process: the first import of a library may draw from it.
     chance = random.Random(seed)
     for label in labels:
@@ -213,6 +215,8 @@ def _fit(pipeline: "Language", examples: "list[Example]", labels: list[str], see
         most = min(_FIRST_WORDS * _GROWTH**number, _MOST_WORDS, words / _LEAST_STEPS)
         for batch in _batches(examples, most):
             pipeline.update(batch, drop=_DROPOUT, sgd=optimizer)
+    # The first answer would do so; a model has the same bytes before and after.
+    set_dropout_rate(pipeline.get_pipe("ner").model, 0.0)  # type: ignore[attr-defined]
     with pipeline.use_params(optimizer.averages):
         averaged = pipeline.to_bytes()
     pipeline.from_bytes(averaged)
