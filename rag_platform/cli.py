@@ -21,10 +21,10 @@ from rag_platform.commands.context import (
 from rag_platform.commands.costs import costs
 from rag_platform.commands.enrich import enrich, enrich_what_is_new, show
 from rag_platform.commands.group import Cli, DefaultsToList
-from rag_platform.commands.reviews import reviews
 from rag_platform.commands.models import models
 from rag_platform.commands.notify import notify
 from rag_platform.commands.predict import predict
+from rag_platform.commands.reviews import reviews
 from rag_platform.commands.rides import rides, simulate_rides
 from rag_platform.commands.train import train
 from rag_platform.errors import PlatformError

@@ -38,7 +38,7 @@ ROWS: list[tuple[str, ...]] = [
     ("settings_llm", "settings_pipelines", "settings_training"),
     ("settings_values",),
     ("settings_source",),
-    ("errors", "retries"),
+    ("errors", "pictures", "retries"),
 ]
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
 

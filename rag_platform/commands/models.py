@@ -1,6 +1,7 @@
 """The verbs of the models: what serves, how that came about, and changing it."""
 
 import math
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,18 @@ if TYPE_CHECKING:
     from rag_platform.training.ledger import Promotion
 
 _by = click.option(
-    "--by", metavar="NAME", envvar="USER", required=True, help="Who decides; by default $USER."
+    "--by",
+    metavar="NAME",
+    default=lambda: os.environ.get("USER") or "somebody",
+    help="Who decides; by default $USER.",
 )
-_reason = click.option("--reason", metavar="TEXT", required=True, help="Why; stays on record.")
+# The same decision twice counts once, and who asks again means it.
+_reason = click.option(
+    "--reason",
+    metavar="TEXT",
+    default=lambda: f"by hand at {datetime.now(UTC).isoformat(timespec='seconds')}",
+    help="Why; stays on record.",
+)
 _NO_VALUE = "·"
 _CROWNING = ("promoted", "rolled_back")
 _LEVEL = 0.05  # one-sided, as of the gate

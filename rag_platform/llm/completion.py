@@ -72,5 +72,7 @@ class Completion(Generic[M]):
     def of_stored(stored: Mapping[str, Any], value: M) -> "Completion[M]":
         """The answer from the cache: it costs nothing this time."""
         told = {**stored, "value": value, "confidence": Confidence(**stored["confidence"])}
-        free = dict.fromkeys(("input_tokens", "output_tokens", "microusd", "attempts", "seconds"), 0)
+        free = dict.fromkeys(
+            ("input_tokens", "output_tokens", "microusd", "attempts", "seconds"), 0
+        )
         return Completion(**told | free | {"cached": True})

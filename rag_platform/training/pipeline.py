@@ -304,8 +304,8 @@ class Training:
 
     def run_evaluation(self, week: str) -> "tuple[Evaluation, Mapping[str, Draw]]":
         """Measure the candidate by its folds, and against the champion; keep all of it."""
+        from rag_platform.pictures import png_bytes
         from rag_platform.training.evaluation import evaluate, figures
-        from rag_platform.training.plots import png_bytes
 
         with self._alone(week):
             candidate = self._candidate(week)

@@ -1,7 +1,5 @@
-"""Pictures of an evaluation, and how any picture becomes a PNG."""
+"""Pictures of an evaluation."""
 
-import io
-import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,38 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_BARS = 12
-_DOTS_PER_INCH = 100
-_RC_LOCK = threading.Lock()  # matplotlib's rc settings belong to the process
 _PASSED, _FAILED, _BOUND, _POINT = "#4c8c5c", "#c8342b", "#222222", "#8a9bb0"
-
-
-def png_bytes(draw: Draw, *, width: float = 8.0, height: float = 3.5) -> bytes:
-    """What `draw` puts on an empty figure of `width` by `height` inches.
-
-    Texts are shown as they are: a name from outside with dollar signs in it is no formula.
-    """
-    # Without pyplot: it keeps every figure, and is not made for threads.
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    written = io.BytesIO()
-    with _RC_LOCK, mpl.rc_context({"text.parse_math": False}):
-        figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure)
-        _plain_powers(figure)
-        figure.savefig(written, format="png")
-    return written.getvalue()
-
-
-def _plain_powers(figure: "Figure") -> None:
-    """The labels of a logarithmic axis are formulas by default; here they are numbers."""
-    for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            if axis.get_scale() == "log":
-                axis.set_major_formatter("{x:g}")
-                axis.set_minor_formatter("")
 
 
 def gates(task: Task, verdicts: Sequence[Verdict]) -> Draw:

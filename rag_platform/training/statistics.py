@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_platform.training.task import GROUP, UNIT, Task
+from rag_platform.training.task import UNIT, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +91,7 @@ def bootstrap_estimates(
     rows, predictions = rows.iloc[ordered], predictions.iloc[ordered]
     measured = finite(task.measure(rows, predictions))
     found: dict[str, list[float]] = {name: [] for name in measured}
-    codes = _codes(_clusters(task, rows))
+    codes = _codes(task.clusters(rows))
     members = np.split(np.argsort(codes, kind="stable"), np.bincount(codes).cumsum()[:-1])
     for draws in _resamples(len(members), METRIC_RESAMPLES, seed):
         for draw in draws:
@@ -133,7 +133,7 @@ def paired(
         if len(means) >= LEAST_UNITS:
             # How far ahead is not known here; the cube root of the periods is a usual choice.
             return diebold_mariano(means, horizon=round(len(means) ** (1 / 3)))
-    codes = _codes(_clusters(task, rows))
+    codes = _codes(task.clusters(rows))
     if task.paired == "mcnemar":
         net = _means(codes, differences)
         return mcnemar(int((net > 0).sum()), int((net < 0).sum()), len(net))
@@ -239,12 +239,6 @@ def _resamples(units: int, resamples: int, seed: int) -> Iterator[NDArray[np.int
     random = np.random.default_rng(seed)
     for first in range(0, resamples, _AT_ONCE):
         yield random.integers(units, size=(min(_AT_ONCE, resamples - first), units))
-
-
-def _clusters(task: Task, rows: "pd.DataFrame") -> Any:
-    """What is drawn as a whole: the task's clusters, or else the groups."""
-    told = getattr(task, "clusters", None)
-    return told(rows) if told else rows[GROUP if GROUP in rows else UNIT]
 
 
 def _means(codes: NDArray[np.intp], values: Floats) -> Floats:

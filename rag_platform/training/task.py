@@ -108,6 +108,10 @@ class Task(ABC):
         """
         return None
 
+    def clusters(self, rows: "pd.DataFrame") -> "np.ndarray[Any, Any]":
+        """What is drawn as a whole where rows are resampled: rows that are no independent witnesses."""
+        return np.asarray(rows[GROUP if GROUP in rows else UNIT])
+
     def slices(self, rows: "pd.DataFrame") -> Mapping[str, "np.ndarray[Any, np.dtype[np.bool_]]"]:
         """Parts of the rows that are measured on their own, by name; at most some twenty."""
         return {}

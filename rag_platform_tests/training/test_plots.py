@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from rag_platform.pictures import png_bytes
 from rag_platform.training import plots
 from rag_platform.training.evaluation import evaluate, figures
 from rag_platform.training.gates import NOT_WORSE, Verdict
@@ -70,14 +71,14 @@ def test_nothing_measured_is_said(draw: Any) -> None:
 
 
 def test_a_picture_is_a_png_of_the_size_that_was_asked_for() -> None:
-    png = plots.png_bytes(plots.gates(TinyTask(), VERDICTS), width=6, height=3)
+    png = png_bytes(plots.gates(TinyTask(), VERDICTS), width=6, height=3)
     assert png.startswith(b"\x89PNG\r\n")
     assert imread(io.BytesIO(png)).shape[:2] == (300, 600)
 
 
 def test_a_name_with_dollar_signs_is_no_formula() -> None:
     odd = [Verdict(r"accuracy:$\frac{$", 0.8, 0.9, 0.85, 0.95, True, "")]
-    assert plots.png_bytes(plots.gates(TinyTask(), odd))  # a formula would not parse
+    assert png_bytes(plots.gates(TinyTask(), odd))  # a formula would not parse
 
 
 def test_a_logarithmic_axis_has_plain_numbers() -> None:
@@ -89,7 +90,7 @@ def test_a_logarithmic_axis_has_plain_numbers() -> None:
         axes.set_xscale("log")
         seen.append(axes)
 
-    plots.png_bytes(draw)
+    png_bytes(draw)
     assert "1000" in [text.get_text() for text in seen[0].get_xticklabels()]
 
 
@@ -113,5 +114,5 @@ def test_the_tasks_own_plots_stand_beside_those_of_every_evaluation() -> None:
     answered = twin.predict(rows[held].drop(columns=TARGET))
     drawn = figures(spec, rows[held], answered, found)
     assert set(drawn) > {"gates", "folds", "confusion", "calibration"}
-    assert len({plots.png_bytes(draw) for draw in drawn.values()}) == len(drawn)
+    assert len({png_bytes(draw) for draw in drawn.values()}) == len(drawn)
     assert set(figures(spec, rows[:0], answered[:0], found)) == {"gates", "folds"}

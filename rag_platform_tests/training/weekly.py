@@ -9,11 +9,11 @@ from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.objects import S3Connection, open_store
 from rag_platform.training.calendar import current_week
 from rag_platform.training.pipeline import Training
-from rag_platform.training.stages import Origin
 from rag_platform.training.promotions import Promotions
 from rag_platform.training.registry import ModelRegistry
 from rag_platform.training.scoring import Scoring
 from rag_platform.training.snapshots import Snapshots, Weeks
+from rag_platform.training.stages import Origin
 from rag_platform_tests.training.tiny import SERVICES, SPEC, tiny_rows
 
 ORIGIN = Origin("run-1", "https://dagster.test/runs/run-1")

@@ -25,7 +25,9 @@ RIDGE = 0.2
 # Rows whose answer without themselves is worked out.
 LEFT_OUT = 1_000
 _AT_ONCE = 2_000
-_LEAST_SCALE, _GREATEST_SCALE = 1.0, 100.0
+# Where the search for the curve begins, and between which logarithms it stays.
+_POWER, _FLOOR = 3.0, 0.05
+_BOUNDS = (np.log([0.3, 1e-3]), np.log([30.0, 1.0]))
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,47 @@ class Features:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """From answers to probabilities: softplus(answer / floor) to a power, in shares of the row.
+
+    An answer is near the probability already, but may be below zero and is too even. A softmax of
+    the answers, with its one number, is too sure of itself where they are near one.
+    """
+
+    power: float
+    floor: float
+
+    @staticmethod
+    def fit(values: Floats, codes: NDArray[np.intp]) -> "Curve":
+        """The curve under which the true classes of these answers are likeliest."""
+        from scipy.optimize import minimize
+
+        rows, exact = np.arange(len(codes)), values.astype(np.float64)
+
+        def unlikely(logs: NDArray[np.float64]) -> float:
+            curve = Curve(*np.exp(np.clip(logs, *_BOUNDS)).tolist())
+            return float(-curve.logarithms(exact)[rows, codes].mean())
+
+        start = np.log([_POWER, _FLOOR])
+        found = minimize(unlikely, start, method="Nelder-Mead", options={"xatol": 1e-3})
+        return Curve(*np.exp(np.clip(found.x, *_BOUNDS)).tolist())
+
+    def logarithms(self, values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Of the probabilities of answers of shape (rows, classes)."""
+        least = np.finfo(np.float32).tiny
+        raised = self.power * np.log(np.logaddexp(0, values / self.floor) + least)
+        raised -= raised.max(axis=1, keepdims=True)
+        logarithms: NDArray[np.floating[Any]] = raised - np.log(
+            np.exp(raised).sum(axis=1, keepdims=True)
+        )
+        return logarithms
+
+    def probabilities(self, values: Floats) -> Floats:
+        """Of answers of shape (rows, classes); each row has the sum 1."""
+        return np.asarray(np.exp(self.logarithms(values)), np.float32)
+
+
+@dataclass(frozen=True)
 class Part:
     """A model of some of the rows: their features, and how much each speaks for each class."""
 
@@ -78,7 +121,7 @@ class Part:
 
 @dataclass(frozen=True)
 class KernelClassifier:
-    """Probabilities of classes: softmax of `scale` times the mean of the parts' answers.
+    """Probabilities of classes, made of the mean of the parts' answers by `curve`.
 
     `prior` has shape (classes,): each class's share of the rows. A part's weights have shape
     (rows, classes).
@@ -86,7 +129,7 @@ class KernelClassifier:
 
     parts: tuple[Part, ...]
     prior: Floats
-    scale: float
+    curve: "Curve"
 
     @staticmethod
     def fit(
@@ -103,8 +146,8 @@ class KernelClassifier:
             parts.append(part)
             answers.append(prior + values)
             true.append(codes[rows[left_out]])
-        scale = _scale(np.concatenate(answers), np.concatenate(true))
-        return KernelClassifier(tuple(parts), prior, scale)
+        curve = Curve.fit(np.concatenate(answers), np.concatenate(true))
+        return KernelClassifier(tuple(parts), prior, curve)
 
     def probabilities(self, features: Features) -> Floats:
         """Of shape (rows, classes), each row with the sum 1."""
@@ -113,14 +156,7 @@ class KernelClassifier:
             rows = features[begin : begin + _AT_ONCE]
             told = sum(rows.kernel(part.features) @ part.weights for part in self.parts)
             found[begin : begin + _AT_ONCE] = self.prior + told / len(self.parts)
-        return softmax(self.scale * found)
-
-
-def softmax(values: Floats) -> Floats:
-    """Of each row."""
-    raised = np.exp(values - values.max(axis=1, keepdims=True))
-    shares: Floats = raised / raised.sum(axis=1, keepdims=True)
-    return shares
+        return self.curve.probabilities(found)
 
 
 def _dealt(codes: NDArray[np.intp], parts: int, seed: int) -> list[NDArray[np.intp]]:
@@ -148,17 +184,3 @@ def _fit(features: Features, targets: Floats, share: int) -> tuple[Part, NDArray
     ).sum(axis=0)
     values = targets[left_out] - weights[left_out] / inverse[:, None]
     return Part(features, np.ascontiguousarray(weights)), left_out, values
-
-
-def _scale(values: Floats, codes: NDArray[np.intp]) -> float:
-    """The scale under which the classes are likeliest (temperature scaling, Guo et al. 2017)."""
-    from scipy.optimize import minimize_scalar
-
-    def unlikely(log_scale: float) -> float:
-        scaled = np.exp(log_scale) * values.astype(np.float64)
-        scaled -= scaled.max(axis=1, keepdims=True)
-        told = scaled[np.arange(len(codes)), codes] - np.log(np.exp(scaled).sum(axis=1))
-        return float(-told.mean())
-
-    bounds = (np.log(_LEAST_SCALE), np.log(_GREATEST_SCALE))
-    return float(np.exp(minimize_scalar(unlikely, bounds=bounds, method="bounded").x))

@@ -19,7 +19,7 @@ from rag_platform.training.errors import UnusableData
 from rag_platform.training.readers.messages import TEXT
 from rag_platform.training.task import TARGET, UNIT
 from rag_platform.training.trainer import Model, Services, Trainer
-from rag_platform.training.trainers.kernel import Features, Floats, KernelClassifier, Part
+from rag_platform.training.trainers.kernel import Curve, Features, Floats, KernelClassifier, Part
 from rag_platform.training.trainers.views import Embedding, Vocabulary, clean, wordllama
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class Settings(BaseModel):
     trainer: str
     classes: tuple[str, ...]
     odds: tuple[float, ...]
-    scale: float
+    power: float
+    floor: float
     parts: int
     words: Vocabulary
     letters: Vocabulary
@@ -100,13 +101,14 @@ class MessageModel(Model):
         save_file(arrays, folder / _ARRAYS)
 
     def parameters(self) -> dict[str, str | int | float | bool]:
-        """Sizes, and the scale that makes probabilities of answers."""
+        """Sizes, and the curve that makes probabilities of answers."""
         return {
             "classes": len(self.settings.classes),
             "words": len(self.settings.words.terms),
             "letters": len(self.settings.letters.terms),
             "parts": self.settings.parts,
-            "scale": round(self.settings.scale, 4),
+            "power": round(self.settings.power, 4),
+            "floor": round(self.settings.floor, 4),
         }
 
 
@@ -137,7 +139,8 @@ class TfidfTrainer(Trainer):
             trainer=type(self).__name__,
             classes=tuple(names.tolist()),
             odds=self._odds(names, classifier.prior),
-            scale=classifier.scale,
+            power=classifier.curve.power,
+            floor=classifier.curve.floor,
             parts=len(classifier.parts),
             words=words,
             letters=letters,
@@ -163,7 +166,8 @@ class TfidfTrainer(Trainer):
                 raise ValueError(f"made by {settings.trainer[:60]!r}")
             arrays = load_file(folder / _ARRAYS)
             parts = tuple(_part(arrays, number, settings) for number in range(settings.parts))
-            classifier = KernelClassifier(parts, arrays["prior"], settings.scale)
+            curve = Curve(settings.power, settings.floor)
+            classifier = KernelClassifier(parts, arrays["prior"], curve)
             return MessageModel(settings, self.embeddings, arrays["center"], classifier)
         except Exception as error:
             raise UnusableData(

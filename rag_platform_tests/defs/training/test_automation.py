@@ -189,7 +189,9 @@ def test_models_rest_with_the_reason(runs: ModelRuns, monkeypatch: pytest.Monkey
     [told] = [text for text in runs.messages() if text.startswith("Models, week")]
     first, *rest = told.splitlines()
     assert first == f"Models, week of {THIS_WEEK}: 0 trained, 0 of them failed, 2 skipped"
-    assert rest[1] == f"- {NAME}: skipped: its newest file is 40 days old, more than max_age_days, 30"
+    assert (
+        rest[1] == f"- {NAME}: skipped: its newest file is 40 days old, more than max_age_days, 30"
+    )
     # It was looked at nevertheless.
     assert rest[2].startswith(f"- drift: {NAME}: ")
 
@@ -247,11 +249,11 @@ def test_a_week_that_is_over_is_not_taken_up(
     assert runs.messages() == []
 
 
-def failed(runs: ModelRuns, **tags: str) -> dg.DagsterRun:
-    """A run of the master that has failed, as the daemon launched it."""
+def failed(runs: ModelRuns, *, will_retry: str) -> dg.DagsterRun:
+    """A run of the master that was launched by the daemon and has failed, as Dagster marks it."""
     run = runs.instance.create_run_for_job(
         runs.defs.resolve_job_def(f"{NAME}_training"),
-        tags={MASTER_TAG: THIS_WEEK, **tags},
+        tags={MASTER_TAG: THIS_WEEK, "dagster/will_retry": will_retry},
         status=dg.DagsterRunStatus.STARTED,
         remote_job_origin=_ORIGIN,
     )
@@ -264,8 +266,7 @@ def failed(runs: ModelRuns, **tags: str) -> dg.DagsterRun:
 def test_a_retry_stands_for_the_run_that_it_repeats(runs: ModelRuns) -> None:
     runs.write()
     decide(runs)
-    first = failed(runs, **{"dagster/max_retries": "1"})
-    assert first.tags["dagster/will_retry"] == "true"
+    failed(runs, will_retry="true")
     # Its retry is not there yet, but it is not over.
     assert runs.tick("models_master_runs").skip_message == f"{THIS_WEEK}: under way: {NAME}"
     assert runs.messages() == []
@@ -279,7 +280,7 @@ def test_a_retry_stands_for_the_run_that_it_repeats(runs: ModelRuns) -> None:
 def test_a_run_that_is_not_tried_again_is_told(runs: ModelRuns) -> None:
     runs.write()
     decide(runs)
-    run = failed(runs, **{"dagster/max_retries": "0"})
+    run = failed(runs, will_retry="false")
     assert runs.tick("models_master_runs").skip_message == f"{THIS_WEEK}: all models are done"
     [told] = [text for text in runs.messages() if text.startswith("Models, week")]
     assert f"- {NAME}: failure, see /runs/{run.run_id}" in told

@@ -218,9 +218,10 @@ def test_past_weeks_keep_their_rows(runs: ModelRuns) -> None:
     runs.write(seed=1)
     config = {"ops": {f"{NAME}__training_data": {"config": {"refresh": True}}}}
     renewed = runs.run(PAST, config=config)
-    assert metadata(renewed, "training_data")["snapshot"] != metadata(again, "training_data")[
-        "snapshot"
-    ]
+    assert (
+        metadata(renewed, "training_data")["snapshot"]
+        != metadata(again, "training_data")["snapshot"]
+    )
     assert runs.versions() == ["1", "2"]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rag_platform.training.plots import png_bytes
+from rag_platform.pictures import png_bytes
 from rag_platform.training.statistics import paired
 from rag_platform.training.tasks.forecast import HORIZON, LEAST_WEEKS, Forecast
 

@@ -114,7 +114,7 @@ def test_slices_by_length_and_label() -> None:
 
 
 def test_the_plots_can_be_drawn_with_hostile_labels() -> None:
-    from rag_platform.training.plots import png_bytes
+    from rag_platform.pictures import png_bytes
 
     odd = Span(0, 2, "$\\frac{<script>")
     rows, predictions = frames([[odd], [B]], [[B], [B]])

@@ -7,7 +7,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import rbf_kernel
 
 from rag_platform.training.trainers import kernel
-from rag_platform.training.trainers.kernel import Features, KernelClassifier
+from rag_platform.training.trainers.kernel import Curve, Features, KernelClassifier
 
 
 def some(count: int, seed: int = 0) -> Features:
@@ -35,15 +35,18 @@ def fitted(count: int = 120, classes: int = 3) -> tuple[Features, np.ndarray, Ke
     return features, codes, KernelClassifier.fit(features, codes, classes, seed=0)
 
 
+def shares(answers: np.ndarray, curve: Curve) -> np.ndarray:
+    raised = np.log1p(np.exp(answers / curve.floor)) ** curve.power
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
 def test_the_answers_are_those_of_kernel_ridge() -> None:
     features, codes, model = fitted()
     others = some(25, seed=2)
     targets = np.eye(3)[codes]
     ridge = KernelRidge(alpha=kernel.RIDGE, kernel="rbf", gamma=kernel.WIDTH)
     ridge.fit(whole(features), targets - targets.mean(axis=0))
-    values = model.scale * (targets.mean(axis=0) + ridge.predict(whole(others)))
-    raised = np.exp(values)
-    expected = raised / raised.sum(axis=1, keepdims=True)
+    expected = shares(targets.mean(axis=0) + ridge.predict(whole(others)), model.curve)
     np.testing.assert_allclose(model.probabilities(others), expected, atol=1e-4)
 
 
@@ -69,8 +72,7 @@ def test_many_rows_are_dealt_out_and_the_answers_averaged(monkeypatch: pytest.Mo
         ridge = KernelRidge(alpha=kernel.RIDGE, kernel="rbf", gamma=kernel.WIDTH)
         ridge.fit(whole(features)[rows], (targets - targets.mean(axis=0))[rows])
         answers.append(targets.mean(axis=0) + ridge.predict(whole(others)))
-    raised = np.exp(model.scale * np.mean(answers, axis=0))
-    expected = raised / raised.sum(axis=1, keepdims=True)
+    expected = shares(np.mean(answers, axis=0), model.curve)
     np.testing.assert_allclose(model.probabilities(others), expected, atol=1e-4)
 
 
@@ -81,9 +83,11 @@ def test_each_part_has_its_share_of_each_class() -> None:
     assert [np.bincount(codes[part]).tolist() for part in parts] == [[30, 10, 1]] * 3
 
 
-def test_the_scale_makes_the_classes_likeliest() -> None:
+def test_the_curve_makes_the_classes_likeliest() -> None:
     random = np.random.default_rng(0)
-    values = random.normal(size=(4_000, 3)).astype(np.float32)
-    shares = np.exp(5 * values) / np.exp(5 * values).sum(axis=1, keepdims=True)
-    codes = (random.random((4_000, 1)) > shares.cumsum(axis=1)).sum(axis=1)
-    assert kernel._scale(values, codes) == pytest.approx(5, rel=0.1)
+    values = random.normal(0.2, 0.2, size=(4_000, 3)).astype(np.float32)
+    known = Curve(power=2.0, floor=0.1)
+    codes = (random.random((4_000, 1)) > shares(values, known).cumsum(axis=1)).sum(axis=1)
+    found = Curve.fit(values, codes)
+    np.testing.assert_allclose(found.probabilities(values), shares(values, known), atol=0.05)
+    assert found.probabilities(values[:5] * 1e6).sum(axis=1) == pytest.approx(1)
