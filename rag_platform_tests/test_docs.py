@@ -85,10 +85,9 @@ def test_the_seventh_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     exec(code, names)
     spec = names["SPEC"]
     lines = ["customer,area,months,calls,churn"]
-    lines += [
-        f"{n},{'north' if n % 2 else 'south'},{n % 60},{n % 7},{'yes' if (n % 60 < 20) != (n % 23 == 0) else 'no'}"
-        for n in range(400)
-    ]
+    for n in range(400):
+        area, leaves = ("north", "south")[n % 2], (n % 60 < 20) != (n % 23 == 0)
+        lines.append(f"{n},{area},{n % 60},{n % 7},{'yes' if leaves else 'no'}")
     data = tmp_path / "customers.csv"
     data.write_text("\n".join(lines), "utf-8")
     read = spec.reader.read([DataFile("customers.csv", data, 0.0)], labelled=True)

@@ -109,7 +109,7 @@ class Task(ABC):
         return None
 
     def clusters(self, rows: "pd.DataFrame") -> "np.ndarray[Any, Any]":
-        """What is drawn as a whole where rows are resampled: rows that are no independent witnesses."""
+        """What is drawn as a whole where rows are resampled: rows that hang together."""
         return np.asarray(rows[GROUP if GROUP in rows else UNIT])
 
     def slices(self, rows: "pd.DataFrame") -> Mapping[str, "np.ndarray[Any, np.dtype[np.bool_]]"]:

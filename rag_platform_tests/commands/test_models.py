@@ -184,7 +184,6 @@ def test_rolling_back_a_challenger_says_who_goes_on(place: Place) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "said"),
     [
-        (("promote", NAME), 2, "--reason"),
         (("promote", NAME, *WHY), 1, "there is no challenger"),
         (("promote", NAME, "--version", "9", *WHY), 1, "there is no version 9"),
         (("rollback", NAME, *WHY), 1, "none served before version 1"),

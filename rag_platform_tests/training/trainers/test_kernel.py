@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, random_array
+from scipy.special import log_expit
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics.pairwise import rbf_kernel
 
@@ -36,7 +37,7 @@ def fitted(count: int = 120, classes: int = 3) -> tuple[Features, np.ndarray, Ke
 
 
 def shares(answers: np.ndarray, curve: Curve) -> np.ndarray:
-    raised = np.log1p(np.exp(answers / curve.floor)) ** curve.power
+    raised = (-log_expit(-answers / curve.floor)) ** curve.power
     return raised / raised.sum(axis=1, keepdims=True)
 
 
