@@ -111,7 +111,7 @@ def _lines(spec: "ModelSpec", rows: "pd.DataFrame", answers: "pd.DataFrame") -> 
 
 def _keep_bad(bad: "list[BadRow]", path: Path) -> str | None:
     """Write bad records to a file, and say how many; without any no file is left."""
-    from rag_platform.rides.saving import save_lines
+    from rag_platform.storage.files import save_lines
 
     if not bad:
         path.unlink(missing_ok=True)
@@ -124,7 +124,7 @@ def _keep_bad(bad: "list[BadRow]", path: Path) -> str | None:
 
 def _write(lines: "pd.DataFrame", path: Path) -> None:
     """Write the answers in the form that the file's ending says, whole or not at all."""
-    from rag_platform.rides.saving import whole
+    from rag_platform.storage.files import whole
 
     with whole(path) as place:
         if path.suffix.lower() == ".parquet":

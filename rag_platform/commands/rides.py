@@ -172,7 +172,7 @@ def _read(source: Path, adapter: str) -> "tuple[pa.Table, list[BadRow]]":
 
 def _keep(bad: "list[BadRow]", path: Path) -> str | None:
     """Write bad rows to a file, and say how many there are and why; without any no file is left."""
-    from rag_platform.rides.saving import save_lines
+    from rag_platform.storage.files import save_lines
 
     if not bad:
         path.unlink(missing_ok=True)

@@ -1,25 +1,17 @@
 """Tables of rides as files, whole or not at all."""
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag_platform.errors import PlatformError
+from rag_platform.storage.files import NotSaved, whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ENDINGS = (".parquet", ".csv", ".json", ".jsonl")
 _ROWS = 50_000
-
-
-class NotSaved(PlatformError):
-    """A table of rides cannot be written to its file."""
 
 
 def save(table: "pa.Table", path: Path) -> None:
@@ -41,35 +33,6 @@ def save(table: "pa.Table", path: Path) -> None:
             pyarrow.csv.write_csv(table, place)
         else:
             _write_json(table, place, lines=ending == ".jsonl")
-
-
-def save_lines(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write JSON lines. Raises `NotSaved`."""
-    with whole(path) as place:
-        place.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its place once it is written. Raises `NotSaved`."""
-    try:
-        number, name = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
-        os.close(number)
-        place = Path(name)
-        try:
-            yield place
-            place.chmod(0o666 & ~_umask())
-            place.replace(path)
-        finally:
-            place.unlink(missing_ok=True)
-    except OSError as error:
-        raise NotSaved(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _write_json(table: "pa.Table", path: Path, *, lines: bool) -> None:
