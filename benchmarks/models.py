@@ -16,13 +16,12 @@ small parts of the data, two folds, and nothing is written.
 
 import argparse
 import json
-import math
 import os
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -33,7 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import children
 import numpy as np
-from run import HERE, heading, listed_versions, machine
+from models_page import CASES, OURS, Case, page
+from run import HERE, machine
 
 from rag_platform.training.rows import DataFile, Reader, Rows
 from rag_platform.training.spec import SEED, ModelSpec
@@ -46,66 +46,14 @@ if TYPE_CHECKING:
     from rag_platform.training.pipeline import Training
     from rag_platform.training.trainer import Model
 
-
-@dataclass(frozen=True)
-class Case:
-    """A model on a data set. Only default trainers count for the time of all six."""
-
-    model: str
-    data: str
-    trainer: str = "default"
-
-    @property
-    def name(self) -> str:
-        return f"{self.model}/{self.data}/{self.trainer}"
-
-
-CASES = (
-    Case("credit_risk_scorer", "credit_german"),
-    Case("credit_risk_scorer", "credit_german", "histgb"),
-    Case("credit_risk_scorer", "credit_taiwan"),
-    Case("credit_risk_scorer", "credit_taiwan", "histgb"),
-    Case("anomaly_detector", "anomaly_creditcard_ulb"),
-    Case("anomaly_detector", "anomaly_nab"),
-    Case("financial_advisor", "finance_tatqa"),
-    Case("financial_advisor", "finance_pdf_qa"),
-    Case("spending_predictor", "spending_completejourney"),
-    Case("spending_predictor", "spending_delaware_pcard"),
-    Case("spending_predictor", "spending_card_affinity"),
-    Case("intent_classifier", "banking77"),
-    Case("intent_classifier", "clinc_oos"),
-    Case("intent_classifier", "banking77", "minilm"),
-    Case("financial_ner", "ner_fire"),
-    Case("financial_ner", "ner_finentity"),
-    Case("financial_ner", "ner_sec_filings"),
-)
-# What is hoped for of held-back rows.
-AIMS = (
-    (CASES[11], "accuracy", 0.92),
-    (CASES[13], "accuracy", 0.935),
-    (CASES[0], "auc", 0.79),
-    (CASES[2], "auc", 0.78),
-    (CASES[4], "roc_auc", 0.94),
-    *((CASES[number], "improvement_over_4_week_mean", 0.10) for number in (8, 9, 10)),
-)
-ALL_SIX_S, ALL_SIX_MB, CORES = 1200, 4096, 2
-# The first tells models apart and is shown with intervals.
-SHOWN = {
-    "credit_risk_scorer": ("auc", "accuracy", "brier"),
-    "anomaly_detector": ("roc_auc", "average_precision", "alert_rate"),
-    "financial_advisor": ("f1", "exact_match", "grounded", "refusal_recall", "answered"),
-    "spending_predictor": ("mase", "mae", "improvement_over_4_week_mean", "coverage"),
-    "intent_classifier": ("accuracy", "macro_f1", "out_of_scope_recall"),
-    "financial_ner": ("f1", "precision", "recall"),
-}
-OURS = "rag_platform"
+RESAMPLES = 500
+LIMIT_S = 2700.0
+# Of the least rows that a model needs, classes, and the share of time series.
+QUICK_ROWS, QUICK_CLASSES, QUICK_SERIES = 2, 8, 0.3
 PACKAGES = (
     *("mlflow", "numpy", "onnxruntime", "pandas", "scikit-learn", "scipy", "skops", "spacy"),
     *("wordllama", "xgboost-cpu"),
 )
-RESAMPLES = 500
-LIMIT_S = 2700.0
-QUICK_ROWS, QUICK_CLASSES = 1500, 8
 
 Figures = dict[str, Any]
 
@@ -128,7 +76,11 @@ class Part(Reader):
             classes = sorted(frame[TARGET].unique())
             if "macro_f1" in self.spec.gates:
                 frame = frame[frame[TARGET].isin(classes[:QUICK_CLASSES])]
-            frame = frame[points(frame[GROUP], "quick") < QUICK_ROWS / len(frame)]
+            elif "series" in frame:
+                frame = frame[points(frame["series"], "quick") < QUICK_SERIES]
+            else:
+                share = QUICK_ROWS * self.spec.min_rows / len(frame)
+                frame = frame[points(frame[GROUP], "quick") < share]
         return Rows(frame, rows.bad, rows.records)
 
 
@@ -154,7 +106,7 @@ def obey(order: Figures) -> None:
         Path(order["told"]).write_text(json.dumps(told), encoding="utf-8")
 
     tell(chain=chain(training))
-    measure(platform, training, data, tell)
+    measure(platform, training, told["chain"]["week"], data, tell)
 
 
 def chain(training: "Training") -> Figures:
@@ -176,8 +128,8 @@ def chain(training: "Training") -> Figures:
         began, spent = time.monotonic(), _cpu_seconds()
         try:
             found = step()
-        except NotTrained as error:
-            outcome = str(error)
+        except NotTrained:
+            outcome = "did not pass"
             break
         stages[name] = {
             "seconds": time.monotonic() - began,
@@ -206,35 +158,33 @@ def _peak_mb() -> float:
 
 
 def measure(
-    platform: "Platform", training: "Training", data: Path, tell: Callable[..., None]
+    platform: "Platform", training: "Training", week: str, data: Path, tell: Callable[..., None]
 ) -> None:
     """Quality of the model and of each rival."""
     from rivals import VALUE, rivals, values_of_series
 
     from rag_platform.training.data import data_files
-    from rag_platform.training.evaluation import Evaluation, evaluate
+    from rag_platform.training.evaluation import Evaluation, answers, evaluate
     from rag_platform.training.packaging import unpack
     from rag_platform.training.stages import CANDIDATE, EVALUATION, NotTrained
+    from rag_platform.training.statistics import paired
 
     spec, services = training.spec, platform.models.services
-    week = json.loads(json.dumps(_week()))
     try:
         rows = training.rows(week)
     except NotTrained:  # its checks did not pass: measured all the same
         with data_files(training.url, platform.models.s3) as files:
             rows = spec.reader.read(files, labelled=True).frame
     rows = rows.sort_values(UNIT, kind="stable", ignore_index=True)
+    if spec.name == "anomaly_detector" and not any(data.glob("*.parquet")):
+        rows = rows.assign(**{VALUE: rows[UNIT].map(values_of_series(data))})
     held = np.asarray(spec.task.holdout(rows), bool)
     others, test = rows[~held], rows[held]
-    try:
-        report = Evaluation.from_json(_without_passed(training.facts(EVALUATION, week)["report"]))
-        folder = platform.models.registry.run_folder(training.facts(CANDIDATE, week)["run_id"])
-        twin = unpack(folder, spec, services).twin
-    except NotTrained:
-        twin = training.trainer.fit(others, seed=SEED, services=services)
-        report = evaluate(
+
+    def evaluated(trainer: Any, twin: "Model") -> Any:
+        return evaluate(
             spec,
-            training.trainer,
+            trainer,
             rows,
             gates={},
             twin=twin,
@@ -243,49 +193,43 @@ def measure(
             seed=SEED,
             services=services,
         )
-    quality = {OURS: _quality(spec, report, test, twin)}
+
+    try:
+        report = Evaluation.from_json(_without_passed(training.facts(EVALUATION, week)["report"]))
+        folder = platform.models.registry.run_folder(training.facts(CANDIDATE, week)["run_id"])
+        twin = unpack(folder, spec, services).twin
+    except NotTrained:
+        twin = training.trainer.fit(others, seed=SEED, services=services)
+        report = evaluated(training.trainer, twin)
+    quality = {OURS: _quality(spec, report.metrics, test, twin)}
     about = {"rows": len(rows), "units": report.units, "held_back": int(held.sum())}
     gates = [asdict(verdict) for verdict in report.verdicts]
     tell(**about, gates=gates, timings=report.timings, quality=quality)
 
-    if spec.name == "anomaly_detector" and not any(data.glob("*.parquet")):
-        rows = rows.assign(**{VALUE: rows[UNIT].map(values_of_series(data))})
-        others, test = rows[~held], rows[held]
+    if training.settings.trainer != "default":
+        return  # the rivals are those of the default trainer's case
     for name, rival in rivals(spec).items():
         began = time.monotonic()
         fitted = rival.fit(others, seed=SEED, services=services)
-        found = evaluate(
-            spec,
-            rival,
-            rows,
-            gates={},
-            twin=fitted,
-            champion=twin,
-            champion_version=None,
-            seed=SEED,
-            services=services,
-        )
-        quality[name] = _quality(spec, found, test, fitted)
-        quality[name] |= {
-            "against": asdict(found.comparison) if found.comparison else None,
-            "seconds": time.monotonic() - began,
-        }
+        by_folds = evaluated(rival, fitted).metrics if rival.by_folds else {}
+        against = None
+        if len(test):
+            both = (answers(spec.task, model, test) for model in (fitted, twin))
+            against = asdict(paired(spec.task, test, *both, seed=SEED))
+        quality[name] = _quality(spec, by_folds, test, fitted)
+        quality[name] |= {"against": against, "seconds": time.monotonic() - began}
         tell(quality=quality)
-
-
-def _week() -> str:
-    from rag_platform.training.calendar import current_week
-
-    return current_week()
 
 
 def _without_passed(report: Figures) -> Figures:
     return {name: value for name, value in report.items() if name != "passed"}
 
 
-def _quality(spec: ModelSpec, report: Any, test: "pd.DataFrame", model: "Model") -> Figures:
+def _quality(
+    spec: ModelSpec, by_folds: Mapping[str, Any], test: "pd.DataFrame", model: "Model"
+) -> Figures:
     return {
-        "cross_validation": {name: asdict(one) for name, one in report.metrics.items()},
+        "cross_validation": {name: asdict(one) for name, one in by_folds.items()},
         "held_back": dict(bootstrap(spec, test, model)),
     }
 
@@ -344,171 +288,9 @@ def play(case: Case, folder: Path, *, quick: bool) -> Figures:
                 print(done.stderr[-3000:], file=sys.stderr)
         except children.TimedOut as error:
             failed = str(error)
-        found = json.loads(told.read_text(encoding="utf-8")) if told.exists() else {}
-    found = json.loads(json.dumps(found).replace(str(folder.resolve()), "DIR"))
+        text = told.read_text(encoding="utf-8") if told.exists() else "{}"
+    found: Figures = json.loads(text.replace(str(folder.resolve()), "DIR"))
     return asdict(case) | began | found | ({"failed": failed} if failed else {})
-
-
-# The page
-
-
-def page(record: Figures) -> str:
-    """The Markdown page of a record."""
-    found = record["measured"]
-    rows = [found[case.name] for case in CASES if case.name in found]
-    threads = record["threads"] or "not set"
-    parts = [
-        heading(f"The six models, on {record['taken'][:10]}"),
-        "`python benchmarks/models.py DIR`. Load is the system's (1 minute) when a case began: "
-        f"above {CORES}, seconds are longer than they would be. OMP_NUM_THREADS: {threads}. No "
-        "model service was used: financial_advisor answers by rules.",
-        _aims(found),
-        _chains(rows),
-        "## Quality\n\nIntervals at 95 %: over folds by the corrected resampled t-test, of "
-        "held-back rows by a bootstrap of groups (of categories, in spending). The other metrics "
-        "are cross-validation / held back. `Against` is the paired test of losses on the held-back "
-        "rows: how the platform's model does there, and the one-sided p.",
-        *(_quality_table(name, rows) for name in dict.fromkeys(row["model"] for row in rows)),
-        listed_versions({"all": record["versions"]}),
-    ]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
-
-
-def _aims(found: dict[str, Figures]) -> str:
-    lines = [
-        "## Aims",
-        "",
-        "| model | data | trainer | metric | aim | held back | cross-validation | reached |",
-        "|---|---|---|---|--:|---|---|---|",
-    ]
-    for case, metric, aim in AIMS:
-        cells = [case.model, case.data, case.trainer, metric, f"{aim:g}"]
-        quality = found.get(case.name, {}).get("quality", {}).get(OURS)
-        if quality is None:
-            lines.append(f"| {' | '.join(cells)} | not measured |  |  |")
-            continue
-        kinds = [quality[kind].get(metric) for kind in ("held_back", "cross_validation")]
-        reached = [one is not None and one["value"] >= aim for one in kinds]
-        words = {(1, 1): "yes", (0, 0): "no", (1, 0): "held back only", (0, 1): "over folds only"}
-        lines.append(
-            f"| {' | '.join([*cells, *map(_interval, kinds)])} | {words[(*map(int, reached),)]} |"
-        )
-    for case in (CASES[8], CASES[9], CASES[10]):
-        if quality := found.get(case.name, {}).get("quality"):
-            lines.append(_under_the_mean(case, quality))
-    return "\n".join([*lines, "", _all_six(found)])
-
-
-def _under_the_mean(case: Case, quality: Figures) -> str:
-    """By how much the mean absolute error is below that of the mean of four weeks."""
-    under = [
-        1 - quality[OURS][kind]["mae"]["value"] / quality["mean of 4 weeks"][kind]["mae"]["value"]
-        for kind in ("held_back", "cross_validation")
-        if "mean of 4 weeks" in quality
-    ]
-    if not under:
-        return ""
-    reached = {2: "yes", 0: "no"}.get(
-        sum(one >= 0.1 for one in under), "held back only" if under[0] >= 0.1 else "over folds only"
-    )
-    shown = " | ".join(f"{one:.3f}" for one in under)
-    name = "mae under that of 4 weeks"
-    return f"| {case.model} | {case.data} | {case.trainer} | {name} | 0.1 | {shown} | {reached} |"
-
-
-def _all_six(found: dict[str, Figures]) -> str:
-    ours = [
-        found[c.name] for c in CASES if c.trainer == "default" and "chain" in found.get(c.name, {})
-    ]
-    seconds, cpu = (_sum(row["chain"] for row in ours) for _sum in (_seconds, _cpu))
-    peak = max((row["chain"]["peak_mb"] for row in ours), default=0.0)
-    sets = sum(case.trainer == "default" for case in CASES)
-    reached = len(ours) == sets and seconds <= ALL_SIX_S and peak <= ALL_SIX_MB
-    return (
-        f"All six models with their default trainers, on {len(ours)} of {sets} data sets one after "
-        f"the other: {seconds:,.0f} s, {cpu:,.0f} CPU s, at most {peak:,.0f} MB; aimed at "
-        f"{ALL_SIX_S:,} s on {CORES} cores and {ALL_SIX_MB:,} MB: "
-        f"{'reached' if reached else 'not reached'}."
-    )
-
-
-def _seconds(chains: Any) -> float:
-    return float(sum(one["seconds"] for each in chains for one in each["stages"].values()))
-
-
-def _cpu(chains: Any) -> float:
-    return float(sum(one["cpu_seconds"] for each in chains for one in each["stages"].values()))
-
-
-def _chains(rows: list[Figures]) -> str:
-    stages = ("training_data", "drift_report", "candidate_model", "evaluation")
-    stages += ("registered_model", "deployment")
-    columns = ["model", "data", "trainer", "rows", "held back", *stages]
-    columns += ["all s", "CPU s", "peak MB", "load"]
-    lines = [
-        "## The chain: seconds a stage",
-        "",
-        f"| {' | '.join(columns)} | ends as |",
-        f"|---|---|---|{'--:|' * (len(columns) - 3)}---|",
-    ]
-    for row in rows:
-        cells = [row["model"], row["data"], row["trainer"]]
-        if (ran := row.get("chain")) is None:
-            lines.append(f"| {' | '.join(cells)} | {'| ' * (len(columns) - 3)}{row['failed']} |")
-            continue
-        cells += [f"{row[name]:,}" if name in row else "" for name in ("rows", "held_back")]
-        found = ran["stages"]
-        cells += [f"{found[name]['seconds']:.1f}" if name in found else "" for name in stages]
-        cells += [f"{_seconds([ran]):,.1f}", f"{_cpu([ran]):,.1f}", f"{ran['peak_mb']:,.0f}"]
-        ends = ran["outcome"] + (f"; {row['failed']}" if "failed" in row else "")
-        cells += [f"{row['load']:.1f}", ends.replace("|", "/")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _quality_table(model: str, rows: list[Figures]) -> str:
-    first, *others = SHOWN[model]
-    lines = [
-        f"### {model}",
-        "",
-        f"| data | contestant | {first}, cross-validation | {first}, held back | "
-        f"{' | '.join(others)} | against |",
-        f"|---|---|---|---|{'--:|' * len(others)}---|",
-    ]
-    for row in (row for row in rows if row["model"] == model and "quality" in row):
-        shown = dict(row["quality"])
-        if row["trainer"] != "default":  # the rivals stand with the default trainer
-            shown = {f"{OURS}, {row['trainer']}": shown[OURS]}
-        for name, quality in shown.items():
-            over, held = quality["cross_validation"], quality["held_back"]
-            cells = [row["data"], name, _interval(over.get(first)), _interval(held.get(first))]
-            cells += [f"{_value(over.get(one))} / {_value(held.get(one))}" for one in others]
-            lines.append(f"| {' | '.join([*cells, _against(quality.get('against'))])} |")
-    if model == "financial_advisor":
-        lines += ["", "There is no usual counterpart without a model service."]
-    return "\n".join(lines)
-
-
-def _value(one: Figures | None) -> str:
-    if one is None:
-        return "-"
-    return f"{one['value']:.3f}" if abs(one["value"]) < 100 else f"{one['value']:,.0f}"
-
-
-def _interval(one: Figures | None) -> str:
-    if one is None or "low" not in one:
-        return _value(one)
-    low, high = (_value({"value": one[end]}) for end in ("low", "high"))
-    return f"{_value(one)} ({low} to {high})"
-
-
-def _against(comparison: Figures | None) -> str:
-    if comparison is None:
-        return ""
-    # The comparison is of the rival with the platform's model.
-    better, worse = comparison["p_worse"], comparison["p_better"]
-    word = "better" if better < 0.05 else "worse" if worse < 0.05 else "no difference told"
-    return f"{word}, p {min(better, worse):.3f}"
 
 
 def _versions() -> dict[str, str]:

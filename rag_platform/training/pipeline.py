@@ -34,6 +34,7 @@ from rag_platform.training.stages import (
     trainer_of,
 )
 from rag_platform.training.trainer import Services, Trainer
+from rag_platform.training.unreadable import drift_from, twin_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -206,8 +207,9 @@ class Training:
     def run_drift(self, week: str) -> "tuple[Facts, DriftReport | None]":
         """The week's rows against those that the champion knows; None without a champion."""
         with self._alone(week):
+            self.facts(DATA, week)
             champion = self._champion()
-            report = self._drift(champion, self.rows(week))
+            report = self._drift(champion, self.rows(week)) if champion else None
             facts: Facts = {
                 "champion": champion.number if champion else None,
                 "report": report.as_json() if report else None,
@@ -222,17 +224,17 @@ class Training:
         """Drift of the data as it lies there now, without keeping it: for models that rest."""
         from rag_platform.training.data import data_files
 
+        champion = self._champion()
+        if champion is None:
+            return None
         with data_files(self.url, self._s3) as files:
             rows = self.spec.reader.read(files, labelled=True)
-        report = self._drift(self._champion(), rows.frame)
-        if report is not None:
-            self._log(week, report)
+        report = self._drift(champion, rows.frame)
+        self._log(week, report)
         return report
 
-    def _drift(self, champion: "Version | None", rows: "pd.DataFrame") -> "DriftReport | None":
-        from rag_platform.training.drift.compare import compare
-
-        return compare(self._package(champion).profile, rows) if champion else None
+    def _drift(self, champion: "Version", rows: "pd.DataFrame") -> "DriftReport":
+        return drift_from(lambda: self._package(champion), rows)
 
     def _log(self, week: str, report: "DriftReport") -> "DriftLog":
         from rag_platform.training.drift.log import DriftLog
@@ -318,7 +320,7 @@ class Training:
                 rows,
                 gates=self.gates,
                 twin=twin,
-                champion=self._package(champion).twin if champion else None,
+                champion=twin_of(lambda: self._package(champion)) if champion else None,
                 champion_version=champion.number if champion else None,
                 seed=SEED,
                 services=self._services,

@@ -27,6 +27,7 @@ from rag_platform.training.spec import SEED, ModelSpec
 from rag_platform.training.stages import letters_of
 from rag_platform.training.task import UNIT
 from rag_platform.training.trainer import Services
+from rag_platform.training.unreadable import drift_from
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -227,7 +228,6 @@ class Scoring:
             return _Arm(number, Answered(len(rows), len(rows), 0.0, told))
 
     def _answer(self, number: str, rows: "pd.DataFrame") -> _Arm:
-        from rag_platform.training.drift.compare import compare
         from rag_platform.training.packaging import unpack
 
         version = self._registry.registered(self.spec.name, number)
@@ -237,7 +237,8 @@ class Scoring:
         predictions, seconds = self._timed(package.model, rows)
         failed = int(predictions["prediction"].isna().sum())
         answered = Answered(len(rows), failed, seconds / len(rows))
-        return _Arm(number, answered, predictions, compare(package.profile, rows, predictions))
+        drift = drift_from(lambda: package, rows, predictions)
+        return _Arm(number, answered, predictions, drift)
 
     def _timed(self, model: "Model", rows: "pd.DataFrame") -> "tuple[pd.DataFrame, float]":
         """The answers, and the median time that they took."""

@@ -111,6 +111,7 @@ def test_a_world_that_has_changed_is_not_the_challengers_fault() -> None:
     assert broken(champion_drift=both[0], challenger_drift=both[1]) == []
 
 
+@pytest.mark.slow
 def test_scores_of_other_rows_alike_are_no_drift() -> None:
     for seed in SEEDS:
         seen = tiny_rows(400, seed=1_000 + seed)
@@ -137,6 +138,7 @@ def test_worse_on_labelled_units() -> None:
     assert broken(comparison=better) == []
 
 
+@pytest.mark.slow
 def test_looking_every_day_withdraws_hardly_anybody_that_is_as_good() -> None:
     """Thresholds as far from the best one on either side: equally good, with other mistakes."""
     withdrawn = at_5_percent = 0
@@ -162,8 +164,8 @@ def applicants(seed: int, count: int, rates: dict[float, float]) -> tuple[Any, A
     age = random.choice([*rates], count)
     good = random.random(count) < pd.Series(age).map(rates)
     rows = pd.DataFrame({"unit": [f"u{n}" for n in range(count)], "age": age})
-    negative = getattr(CREDIT.task, "negative", "bad")
-    return rows, pd.DataFrame({"prediction": np.where(good, CREDIT.task.positive, negative)})
+    answers = [CREDIT.task.positive if each else "bad" for each in good]
+    return rows, pd.DataFrame({"prediction": answers})
 
 
 def pair(seed: int, count: int, old: dict[float, float], new: dict[float, float]) -> Pair:
@@ -193,6 +195,7 @@ def test_without_the_gate_groups_are_not_compared() -> None:
     assert found == []
 
 
+@pytest.mark.slow
 def test_groups_that_fare_alike_do_not_trip_by_chance() -> None:
     for seed in SEEDS:
         for count in (60, 200, 600):

@@ -8,9 +8,11 @@ import pytest
 
 from rag_platform.training import pipeline
 from rag_platform.training.calendar import UnknownWeek, current_week
-from rag_platform.training.errors import NoSuchModel
+from rag_platform.training.drift.profile import Profile
+from rag_platform.training.errors import NoSuchModel, RegistryUnavailable, UnusableData
+from rag_platform.training.registry import ModelRegistry
 from rag_platform.training.stages import CANDIDATE, DATA, EVALUATION, NotTrained
-from rag_platform_tests.training.tiny import NAME, tiny_rows
+from rag_platform_tests.training.tiny import NAME, TinyTrainer, tiny_rows
 from rag_platform_tests.training.weekly import ORIGIN, Weekly
 
 WEEK = current_week()
@@ -175,6 +177,62 @@ def test_drift_is_told_against_the_champion(weekly: Weekly) -> None:
     assert found is not None
     assert found.drifted
     assert "x" in found.told
+
+
+def _load_fails(*_: Any, **__: Any) -> None:
+    raise UnusableData("no tiny model in the folder")
+
+
+@pytest.mark.parametrize(
+    ("part", "owner", "name"),
+    [("twin", TinyTrainer, "load"), ("profile", Profile, "from_json")],
+)
+def test_a_champion_that_cannot_be_read_any_more_stops_nobody(
+    weekly: Weekly, monkeypatch: pytest.MonkeyPatch, part: str, owner: type, name: str
+) -> None:
+    """As after an upgrade: its successor is trained, and told of as not compared."""
+    weekly.write()
+    weekly.week()
+    champion = weekly.promotions.champion(NAME)
+    assert champion is not None
+    folder = weekly.registry.folder(champion)
+    method = getattr(owner, name)
+
+    def load(*args: Any, **kwargs: Any) -> Any:
+        is_champion = part == "profile" or folder in args[1].parents
+        return _load_fails() if is_champion else method(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, load)
+    weekly.write(seed=1)
+    assert weekly.week()["arm"] == "challenger"
+    told = weekly.training().facts(EVALUATION, WEEK)["report"]["verdicts"][-1]["told"]
+    _, report = weekly.training().run_drift(WEEK)
+    assert report is not None
+    assert not report.drifted
+    if part == "twin":
+        assert "version 1 cannot answer these rows and was not compared" in told
+        assert "no tiny model in the folder" in told
+    else:
+        assert report.told == "not compared: no tiny model in the folder"
+
+
+def test_a_registry_that_is_away_is_no_reason_to_go_on(
+    weekly: Weekly, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weekly.write()
+    weekly.week()
+    weekly.write(seed=1)
+    training = weekly.training()
+    training.run_data(WEEK)
+
+    def away(*_: Any) -> None:
+        raise RegistryUnavailable("mlflow is away")
+
+    monkeypatch.setattr(ModelRegistry, "folder", away)
+    for stage in (training.run_drift, training.run_evaluation):
+        training.run_candidate(WEEK, ORIGIN)
+        with pytest.raises(RegistryUnavailable):
+            stage(WEEK)
 
 
 def test_an_unknown_trainer_is_refused(weekly: Weekly) -> None:

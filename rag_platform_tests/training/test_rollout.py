@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_platform.settings_training import RolloutSettings
-from rag_platform.training.rollout import CHALLENGER, CHAMPION, arm_of, decide
+from rag_platform.training.ledger import CHALLENGER, CHAMPION
+from rag_platform.training.rollout import arm_of, decide
 
 RULES = RolloutSettings(shadow_units=100, steps=(5, 25, 50, 100), step_units=40)
 

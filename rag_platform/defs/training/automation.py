@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rag_platform.training.master import Outcome
 
 MASTER_TAG = "rag_platform/master"
+DECIDE_RETRIES = dg.RetryPolicy(max_retries=2, delay=60)
 _CHECK_SECONDS = 600
 _FOLLOW_SECONDS = 30
 
@@ -101,7 +102,7 @@ def master_job() -> Any:
 
     @dg.op(
         description="Freshness of every model's data; drift of those that rest.",
-        retry_policy=dg.RetryPolicy(max_retries=2, delay=60),
+        retry_policy=DECIDE_RETRIES,
     )
     def decide(
         context: dg.OpExecutionContext, platform: PlatformResource, mlflow: MlflowResource

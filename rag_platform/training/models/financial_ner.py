@@ -11,7 +11,9 @@ SPEC = ModelSpec(
     task=Tagging(),
     reader=EntitiesReader(),
     trainers={"default": NerTrainer()},
-    gates={"f1": 0.45},
+    # The hardest of the data at hand, 13 labels in 360 texts, comes to 0.49 in cross-validation. Data
+    # with few labels comes to 0.8 and deserves a higher bound in the settings.
+    gates={"f1": 0.40},
     schedule="0 4 * * 4",
     sample="financial_ner",
     # A fit takes a minute, and folds of contracts are large.

@@ -1,6 +1,7 @@
 """Named entities in a text: where they begin and end, and how they are written as JSON."""
 
 import functools
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -8,7 +9,7 @@ from typing import NamedTuple
 from rag_platform.training.errors import UnusableData
 
 # No blank stands before these tokens, and none after those.
-_CLOSING = frozenset([*")]}.,;:!?%", "'s", "’s", "n't", "'re", "'ve", "'ll", "'d", "'m"])
+_CLOSING = frozenset([*")]}.,;:!?%", "'s", "\u2019s", "n't", "'re", "'ve", "'ll", "'d", "'m"])
 _OPENING = frozenset("([{$£€#")
 
 
@@ -30,7 +31,7 @@ def checked(text: str, spans: Iterable[Span]) -> tuple[Span, ...]:
     Raises `BadSpans` for one that is empty or outside the text, and for two that overlap.
     """
     found = sorted({_bare(text, span) for span in spans})
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         if after.start < before.end:
             raise BadSpans("two entities overlap")
     return tuple(found)

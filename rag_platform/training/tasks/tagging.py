@@ -134,7 +134,7 @@ def confusion(pairs: list[tuple[Spans, Spans]]) -> tuple[NDArray[np.int_], list[
         ours = {span[:2]: span.label for span in true}
         theirs = {span[:2]: span.label for span in predicted}
         told.update((ours.get(ends, NOTHING), theirs.get(ends, NOTHING)) for ends in ours | theirs)
-    names = sorted({name for pair in told for name in pair} - {NOTHING}) + [NOTHING]
+    names = [*sorted({name for pair in told for name in pair} - {NOTHING}), NOTHING]
     counts = np.zeros((len(names), len(names)), np.int_)
     for (true_name, told_name), count in told.items():
         counts[names.index(true_name), names.index(told_name)] = count

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 _WIDTH, _DEPTH, _HIDDEN = 64, 2, 64
 _ROWS = (2000, 500, 1000, 1000)
 _DROPOUT = 0.2
+# Three times what spaCy takes for larger networks and more steps.
+_LEARN_RATE = 0.003
 # Words of a batch: few at first, for many small steps, then more; never so many that a pass over
 # the rows has fewer than the least steps.
-_FIRST_WORDS, _MOST_WORDS, _GROWTH, _LEAST_STEPS = 100.0, 1000.0, 1.3, 20
+_FIRST_WORDS, _MOST_WORDS, _GROWTH, _LEAST_STEPS = 200.0, 1000.0, 1.3, 20
 # Small data is gone through more often, until so many words were seen.
-_SEEN_WORDS, _LEAST_PASSES, _MOST_PASSES = 300_000, 8, 20
+_SEEN_WORDS, _LEAST_PASSES, _MOST_PASSES = 300_000, 8, 12
 
 _SETTINGS, _PIPELINE = "model.json", "spacy"
 # What spaCy's own `to_disk` writes here; anything else does not belong in a model.
@@ -208,6 +210,7 @@ def _fit(pipeline: "Language", examples: "list[Example]", labels: list[str], see
     for label in labels:
         pipeline.get_pipe("ner").add_label(label)  # type: ignore[attr-defined]
     optimizer = pipeline.initialize(lambda: examples)
+    optimizer.learn_rate = _LEARN_RATE
     words = sum(len(each.reference) for each in examples)
     passes = min(max(_SEEN_WORDS // max(words, 1), _LEAST_PASSES), _MOST_PASSES)
     for number in range(passes):

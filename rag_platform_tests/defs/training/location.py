@@ -23,8 +23,6 @@ from rag_platform_tests.defs.location import Outcome
 from rag_platform_tests.training.tiny import NAME, SPEC, tiny_rows
 
 OTHER = "other_model"
-# Twice the spread, and .84 of right answers becomes .69.
-BLURRED = {"seed": 1, "spread": 1.0}
 
 
 def definitions(settings: Settings) -> dg.Definitions:

@@ -30,6 +30,7 @@ def test_the_sample_is_read_as_it_is() -> None:
     assert found["unit"].is_unique
     assert found[found[TARGET] == "anomaly"]["group"].nunique() == 6
     assert SPEC.task.findings(found) == []
+    assert SPEC.sample_path is not None
     assert (SPEC.sample_path / "README.md").exists()
     assert catalogue()["anomaly_detector"] is SPEC
 

@@ -40,6 +40,7 @@ def test_the_sample_is_read_as_it_is() -> None:
     assert rows()[TARGET].value_counts().to_dict() == {"good": 490, "bad": 210}
     assert rows()["age"].between(18, 80).all()
     assert SPEC.task.findings(rows()) == []
+    assert SPEC.sample_path is not None
     assert (SPEC.sample_path / "README.md").exists()
     assert catalogue()["credit_risk_scorer"] is SPEC
 

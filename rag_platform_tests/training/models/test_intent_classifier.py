@@ -9,6 +9,7 @@ from rag_platform_tests.training.tiny import SERVICES
 
 
 def test_the_sample_passes_the_checks_and_the_gates_with_room() -> None:
+    assert SPEC.sample_path
     files = [DataFile(file.name, file, 0.0) for file in SPEC.sample_path.glob("*.gz")]
     read = SPEC.reader.read(files, labelled=True)
     valid = validate(SPEC, read, modified=None, now=0.0, max_age_days=30, max_bad_share=0.0)

@@ -158,7 +158,8 @@ def test_entities_that_cannot_be_make_a_bad_row(tmp_path: Path, spans: Any) -> N
 
 
 def test_texts_without_characters_and_endless_ones_are_told(tmp_path: Path) -> None:
-    records = [{"text": text, "entities": []} for text in ("", " \n", None, 7, "x" * 100_001, "a")]
+    texts = ("", " \n", None, 7, "x" * 100_001, "a")
+    records: list[dict[str, Any]] = [{"text": text, "entities": []} for text in texts]
     rows = read(file(tmp_path, "a.jsonl", lines(*records)))
     assert [row.reason for row in rows.bad] == ["no_text"] * 4 + ["too_long"]
     assert rows.records == 6
@@ -172,7 +173,7 @@ def test_texts_to_be_tagged_need_no_entities(tmp_path: Path) -> None:
 
 
 def test_other_files_are_refused_with_what_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(UnusableData, match="has columns a, b.*start, end, label"):
+    with pytest.raises(UnusableData, match=r"has columns a, b.*start, end, label"):
         read(file(tmp_path, "a.csv", "a,b\n1,2\n"))
     with pytest.raises(UnusableData, match=r"a\.conll.*line 1 is no token"):
         read(file(tmp_path, "a.conll", "just a text\n"))
@@ -181,6 +182,7 @@ def test_other_files_are_refused_with_what_is_needed(tmp_path: Path) -> None:
 
 
 def test_the_sample_is_readable() -> None:
+    assert SPEC.sample_path
     path = next(SPEC.sample_path.glob("*.conll.gz"))
     rows = read(DataFile(path.name, path, 0.0))
     # Counted in the file itself: runs of equal tags.

@@ -86,16 +86,17 @@ def test_what_is_no_message_is_told(tmp_path: Path) -> None:
 
 
 def test_other_tables_are_refused_with_what_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(UnusableData, match="'a.csv' has columns amount, day.*text.*intent"):
+    with pytest.raises(UnusableData, match=r"'a.csv' has columns amount, day.*text.*intent"):
         read(file(tmp_path, "a.csv", "amount,day\n1,2\n"))
     with pytest.raises(UnusableData, match="there is no table"):
         read(file(tmp_path, "a.txt", "text"))
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(b"text,intent\n" + b"a,b\n" * 99)[:-9])
     with pytest.raises(UnusableData, match="cannot be read to its end"):
-        (tmp_path / "b.csv.gz").write_bytes(gzip.compress(b"text,intent\n" + b"a,b\n" * 99)[:-9])
         read(DataFile("b.csv.gz", tmp_path / "b.csv.gz", 0.0))
 
 
 def test_the_sample_is_readable() -> None:
+    assert SPEC.sample_path
     path = SPEC.sample_path / "messages.csv.gz"
     rows = read(DataFile(path.name, path, 0.0))
     counts = rows.frame["target"].value_counts()

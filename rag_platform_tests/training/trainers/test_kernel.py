@@ -1,5 +1,7 @@
 """Classes by a kernel, held against the same worked out in other ways."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array, random_array
@@ -13,7 +15,7 @@ from rag_platform.training.trainers.kernel import Curve, Features, KernelClassif
 
 def some(count: int, seed: int = 0) -> Features:
     random = np.random.default_rng(seed)
-    dense = random.normal(size=(count, 3)).astype(np.float32) / 2
+    dense = (random.normal(size=(count, 3)) / 2).astype(np.float32)
     sparse = random_array((count, 20), density=0.2, rng=random, dtype=np.float32)
     return Features(dense, csr_array(sparse))
 
@@ -36,7 +38,7 @@ def fitted(count: int = 120, classes: int = 3) -> tuple[Features, np.ndarray, Ke
     return features, codes, KernelClassifier.fit(features, codes, classes, seed=0)
 
 
-def shares(answers: np.ndarray, curve: Curve) -> np.ndarray:
+def shares(answers: Any, curve: Curve) -> Any:
     raised = (-log_expit(-answers / curve.floor)) ** curve.power
     return raised / raised.sum(axis=1, keepdims=True)
 

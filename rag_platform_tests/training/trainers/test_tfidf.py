@@ -24,6 +24,7 @@ TRAINER = TfidfTrainer(out_of_scope="oos")
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
     """Messages of five intents, and some out of scope."""
+    assert SPEC.sample_path
     path = SPEC.sample_path / "messages.csv.gz"
     frame = SPEC.reader.read([DataFile(path.name, path, 0.0)], labelled=True).frame
     kept = [*sorted(set(frame["target"]) - {"oos"})[:5], "oos"]
@@ -145,7 +146,7 @@ def test_what_is_out_of_scope_is_reckoned_with(rows: pd.DataFrame) -> None:
 
 
 def test_cleaning_makes_one_form_of_what_looks_alike() -> None:
-    assert clean("\ufeffＨｉ\u200b there\x00!\r\n") == "Hi there !"
+    assert clean("\ufeff\uff28\uff49\u200b there\x00!\r\n") == "Hi there !"
     assert clean("\x07\u200b") == ""
     assert len(clean("ﷺ" * 100_000)) <= MAX_CHARACTERS
 
