@@ -290,7 +290,7 @@ class Training:
         )
         with TemporaryDirectory(prefix="candidate-") as folder:
             package = Path(folder) / "package"
-            profile = Profile.of(rows, predictions)
+            profile = Profile.of(rows, predictions[list(self.spec.task.watched_columns)])
             pack(package, manifest=manifest, model=model, twin=twin, profile=profile)
             return self._registry.log_candidate(
                 self.spec,

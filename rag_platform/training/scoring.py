@@ -237,7 +237,8 @@ class Scoring:
         predictions, seconds = self._timed(package.model, rows)
         failed = int(predictions["prediction"].isna().sum())
         answered = Answered(len(rows), failed, seconds / len(rows))
-        drift = drift_from(lambda: package, rows, predictions)
+        watched = predictions[list(self.spec.task.watched_columns)]
+        drift = drift_from(lambda: package, rows, watched)
         return _Arm(number, answered, predictions, drift)
 
     def _timed(self, model: "Model", rows: "pd.DataFrame") -> "tuple[pd.DataFrame, float]":

@@ -31,11 +31,17 @@ _MAX_NAME = 200
 _SEPARATORS = ",;\t"
 _NUMBER = r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _INTEGER = r"[-+]?[0-9]{1,18}"
+# Thousands set apart by commas, and a comma before the decimals.
+_GROUPED = re.compile(r"[-+]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?")
+_DECIMAL_COMMA = re.compile(r"[-+]?(?:0|[1-9][0-9]*),[0-9]+")
 # What stands for a missing number; in a column of text it is text.
 _NO_NUMBER = ("NA", "N/A", "NaN", "nan", "NULL", "null", "None", "none")
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 Record = dict[str, Any]
+
+# Of the whole process: a cell may be as long as a line, and its own limit would end the file.
+csv.field_size_limit(MAX_LINE)
 
 
 def is_table(file: DataFile) -> bool:
@@ -47,8 +53,9 @@ def read_table(file: DataFile, bad: list[BadRow] | None = None) -> "pd.DataFrame
     """A file as a frame. The index is the number of the record, from 1; of JSON lines, the line.
 
     Columns have the file's names without blanks around them. A column of a CSV file is numbers
-    when all its values are (`007` is none), or else text; nothing is taken for a date. An empty
-    cell is missing. Lists and objects in JSON and Parquet stay Python's lists and dicts.
+    when all its values are (`007` is none; `1,234.5` is one, and in a file of semicolons `1,5`),
+    or else text; nothing is taken for a date. An empty cell is missing. Lists and objects in JSON
+    and Parquet stay Python's lists and dicts.
 
     Records that cannot be read are added to `bad`; without it they raise, as does a file that is
     no table: `UnusableData`.
@@ -65,10 +72,13 @@ def read_table(file: DataFile, bad: list[BadRow] | None = None) -> "pd.DataFrame
             chunks.append(pd.DataFrame(values, index=numbers, dtype="str"))
         else:
             chunks.append(pd.DataFrame(records, index=numbers))
+    header = _header(file) if is_csv else ""
+    mark = _separator(header)
     if not chunks:
-        return pd.DataFrame(index=pd.RangeIndex(1, 1))
+        names = _names(file, next(csv.reader([header], delimiter=mark), [])) if is_csv else []
+        return pd.DataFrame(index=pd.RangeIndex(1, 1), columns=names)
     frame = pd.concat(chunks) if len(chunks) > 1 else chunks[0]
-    return frame.apply(_with_numbers) if is_csv else frame
+    return frame.apply(_with_numbers, mark=mark) if is_csv else frame
 
 
 def read_records(file: DataFile) -> Iterator[tuple[int, Record | BadRow]]:
@@ -189,11 +199,20 @@ def _lines(file: DataFile, stream: io.TextIOBase | io.BufferedReader) -> Iterato
         yield line
 
 
-def _csv(file: DataFile) -> Iterator[tuple[int, Record | BadRow]]:
+def _text(file: DataFile) -> io.TextIOWrapper:
     # Bytes that are no UTF-8 become halves of pairs, by which their records are told.
-    with io.TextIOWrapper(
+    return io.TextIOWrapper(
         _open(file, MAX_BYTES), encoding="utf-8-sig", errors="surrogateescape", newline=""
-    ) as text:
+    )
+
+
+def _header(file: DataFile) -> str:
+    with _text(file) as text:
+        return next(_lines(file, text), "")
+
+
+def _csv(file: DataFile) -> Iterator[tuple[int, Record | BadRow]]:
+    with _text(file) as text:
         lines = _lines(file, text)
         first = next(lines, "")
         reader = csv.reader(_all(first, lines), delimiter=_separator(first))
@@ -240,11 +259,29 @@ def _checked(file: DataFile, names: list[str]) -> list[str]:
     return names
 
 
-def _with_numbers(column: "pd.Series[Any]") -> "pd.Series[Any]":
+def ungrouped(value: Any) -> Any:
+    """A number that is written as text without the commas in it; anything else as it is."""
+    is_grouped = isinstance(value, str) and _GROUPED.fullmatch(value.strip())
+    return value.replace(",", "") if is_grouped else value
+
+
+def _without_commas(told: "pd.Series[Any]", mark: str) -> "pd.Series[Any]":
+    """Numbers with a point before their decimals; what is none, or might be two, stays."""
+    if mark != ";":
+        return told.map(ungrouped)
+    commas = told[told.str.contains(",", regex=False)]
+    if all(map(_GROUPED.fullmatch, commas)) or not all(map(_DECIMAL_COMMA.fullmatch, commas)):
+        return told
+    return told.str.replace(",", ".", regex=False)
+
+
+def _with_numbers(column: "pd.Series[Any]", mark: str) -> "pd.Series[Any]":
     """A column of text as numbers, where all of it are."""
     import pandas as pd
 
     told = column[column.notna() & ~column.isin(_NO_NUMBER)]
+    if told.str.contains(",", regex=False).any():
+        told = _without_commas(told, mark)
     if told.empty or not told.str.fullmatch(_NUMBER).all():
         return column
     if told.str.fullmatch(_INTEGER).all() and len(told) == len(column):

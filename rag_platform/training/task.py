@@ -61,6 +61,8 @@ class Task(ABC):
     # By which of the metrics candidate and champion are told apart in words.
     primary: ClassVar[str]
     prediction_columns: ClassVar[tuple[str, ...]] = ("prediction", "score")
+    # Of the prediction columns those whose distribution is watched.
+    watched_columns: ClassVar[tuple[str, ...]] = ("prediction", "score")
     # The answer that people hope for, where there is one: what groups are compared by.
     positive: str | None = None
     # How the losses of two models on the same units are compared.

@@ -76,7 +76,8 @@ def test_a_comma_in_a_text_separates_nothing_in_a_file_of_semicolons(write: Writ
         (["NA", "null"], ["NA", "null"], "str"),
         (["2026-11-26", "2026-11-27"], ["2026-11-26", "2026-11-27"], "str"),
         (["12345678901234567890", "1"], ["12345678901234567890", "1"], "str"),
-        (["1,5", "2,5"], ["1,5", "2,5"], "str"),
+        (["1,5", "-2,25", "3", ""], [1.5, -2.25, 3.0, None], "float64"),
+        (["1,5", "2,5,1"], ["1,5", "2,5,1"], "str"),
         (["inf", "1"], ["inf", "1"], "str"),
         (["", ""], [None, None], "str"),
         (["0", "-0.0"], [0.0, 0.0], "float64"),
@@ -128,7 +129,7 @@ def test_bad_records_are_told_by_their_number(write: Write) -> None:
         (b"", "empty"),
         (b"a,a\n1,2\n", "two columns are named 'a'"),
         ("a,b\n1,2\n".encode("utf-16"), "no UTF-8"),
-        (b"text\n" + b'"' + b"x" * 200_000, "cannot be read to its end"),
+        (b"text\n" + b'"' + b"x\n" * 2_500_000, "cannot be read to its end"),
     ],
 )
 def test_a_file_that_is_no_table(write: Write, content: bytes, said: str) -> None:
@@ -137,7 +138,22 @@ def test_a_file_that_is_no_table(write: Write, content: bytes, said: str) -> Non
 
 
 def test_a_header_alone_is_a_table_without_rows(write: Write) -> None:
-    assert len(read_table(write("a.csv", "a,b\n"))) == 0
+    found = read_table(write("a.csv", "a,b\n"))
+    assert (len(found), list(found)) == (0, ["a", "b"])
+
+
+def test_thousands_may_be_set_apart_by_commas(write: Write) -> None:
+    lines = 'amount,lines,text\n"1,234.5","1,234,567","1,23"\n12,-5,4\n'
+    found = read_table(write("a.csv", lines))
+    assert found["amount"].tolist() == [1234.5, 12.0]
+    assert found["lines"].tolist() == [1234567, -5]
+    assert found["text"].tolist() == ["1,23", "4"]
+
+
+def test_a_long_text_is_a_cell_like_others(write: Write) -> None:
+    long = "word " * 200_000
+    found = read_table(write("a.csv", f"n,text\n1,{long}\n2,short\n"))
+    assert found["text"].tolist() == [long, "short"]
 
 
 def test_a_column_without_a_name_gets_one(write: Write) -> None:

@@ -100,20 +100,21 @@ def _questions(
     file: DataFile, filings: Filings, *, labelled: bool
 ) -> Iterator[tuple[int, Asked | Unusable | None]]:
     """The questions of a file, each with its number; None for a record of some other form."""
-    count = 0
+    last = 0
     for number, record in read_records(file):
         if isinstance(record, BadRow):
-            count += 1
-            yield number, Unusable(record.reason, record.detail)
+            last = max(number, last + 1)
+            yield last, Unusable(record.reason, record.detail)
             continue
+        record = {name.casefold(): value for name, value in record.items()}
         form = form_of(record)
         if form is None:
             yield number, None
             continue
         for found in form(record, filings, labelled):
-            count += 1
             # A record of TAT-QA has several questions.
-            yield max(number, count), found
+            last = max(number, last + 1)
+            yield last, found
 
 
 def _unknown(files: Sequence[DataFile]) -> str:

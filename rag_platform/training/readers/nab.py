@@ -12,9 +12,10 @@ Each is divided by the 99th percentile of its own size so far in the series: a s
 noise is used to it, and 1 means the same in all of them.
 
 `windows.json` holds by the file's name the intervals that are anomalies, of all series that are
-labelled. A window is one event (`group`), and so is each stretch between windows that is as long
-as the series' windows are (a day where it has none); `Anomalies` measures events. What stands in
-the first 15 % of a series is of no known class: NAB does not score it, the features have no past.
+labelled; or a third column marks the values that are, and those in a row are a window. A window is
+one event (`group`), and so is each stretch between windows that is as long as the series' windows
+are (a day where it has none); `Anomalies` measures events. What stands in the first 15 % of a
+series is of no known class: NAB does not score it, the features have no past.
 """
 
 import json
@@ -26,10 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_platform.training.errors import UnusableData
+from rag_platform.training.readers.tabular import TabularReader
 from rag_platform.training.rows import BadRow, DataFile, Reader, Rows
 from rag_platform.training.tables import is_table, read_table, read_text
 from rag_platform.training.task import GROUP, TARGET, UNIT
 from rag_platform.training.tasks.anomaly import ANOMALY, NORMAL, UNLABELLED
+from rag_platform.training.trainers.encoding import text_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +42,8 @@ SERIES = "series"
 WINDOWS = "windows.json"
 PROBATION = 0.15
 _COLUMNS = {"timestamp", "value"}
+# What is labelled and where, not the series themselves.
+_DOCUMENTS = (".json", ".json.gz")
 _DAY = 86_400
 # In seconds since 1970, of one series.
 Windows = list[tuple[float, float]]
@@ -46,9 +51,13 @@ Windows = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class SeriesReader(Reader):
-    """Reads series; files in which it finds none go to the reader of `tables`."""
+    """Reads series; files in which it finds none go to the reader of `tables`.
 
-    tables: Reader
+    A series has the columns `timestamp` and `value`, in any case, and may have one for the target
+    by a name that `tables` knows. A table with more columns is none.
+    """
+
+    tables: TabularReader
 
     def read(self, files: Sequence[DataFile], *, labelled: bool) -> Rows:
         """A row for each value, sorted by time within a file.
@@ -58,9 +67,9 @@ class SeriesReader(Reader):
         import pandas as pd
 
         bad: list[BadRow] = []
-        data = [file for file in files if is_table(file) and ".json" not in file.name.lower()]
-        tables = [(file, read_table(file, bad)) for file in data]
-        others = [file for file, table in tables if not set(table.columns) >= _COLUMNS]
+        data = [f for f in files if is_table(f) and not f.name.lower().endswith(_DOCUMENTS)]
+        tables = [(file, _folded(read_table(file, bad))) for file in data]
+        others = [file for file, table in tables if not self._is_series(table)]
         if len(others) == len(tables):
             return self.tables.read(files, labelled=labelled)
         if others:
@@ -69,10 +78,37 @@ class SeriesReader(Reader):
             )
         windows = _windows(files)
         frames = [
-            _rows(file, table, _of(file, windows), bad, labelled=labelled) for file, table in tables
+            _rows(file, table, self._marks(table), _of(file, windows), bad, labelled=labelled)
+            for file, table in tables
         ]
         frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
         return Rows(frame, bad, len(frame) + len(bad))
+
+    def _is_series(self, table: "pd.DataFrame") -> bool:
+        others = set(table.columns) - _COLUMNS
+        return len(table.columns) == len(_COLUMNS) + len(others) and (
+            not others or (len(others) == 1 and others <= {*self.tables.target, TARGET})
+        )
+
+    def _marks(self, table: "pd.DataFrame") -> "pd.Series[Any] | None":
+        """Which values are marked as anomalies, missing where it is not told; None without a mark.
+
+        Raises `UnusableData` for values that mean no class.
+        """
+        label = next((name for name in table.columns if name not in _COLUMNS), None)
+        if label is None:
+            return None
+        classes = self.tables.classes
+        meant = {value: name == ANOMALY for name, known in classes.items() for value in known}
+        texts = table[label].map(text_of, na_action="ignore").str.strip().str.lower()
+        marks = texts.map(meant)
+        if (marks.isna() & texts.notna()).any():
+            raise UnusableData(f"series: values of {label!r} mean no class; known are {[*meant]}.")
+        return marks
+
+
+def _folded(table: "pd.DataFrame") -> "pd.DataFrame":
+    return table.set_axis([str(name).strip().casefold() for name in table.columns], axis=1)
 
 
 def features(times: NDArray[np.float64], values: NDArray[np.float64]) -> "pd.DataFrame":
@@ -111,6 +147,7 @@ def _scaled(column: "pd.Series[Any]") -> "pd.Series[Any]":
 def _rows(
     file: DataFile,
     table: "pd.DataFrame",
+    marks: "pd.Series[Any] | None",
     windows: Windows | None,
     bad: list[BadRow],
     *,
@@ -132,7 +169,12 @@ def _rows(
     times = (when - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
     frame = features(times.to_numpy(np.float64), values[when.index].to_numpy(np.float64))
     frame.index = when.index
+    if marks is not None:
+        marks = marks[when.index]
+        windows = _runs(times.to_numpy(np.float64), (marks == True).to_numpy(bool))  # noqa: E712
     targets, groups = _labels(times.to_numpy(np.float64), windows)
+    if marks is not None:
+        targets = np.where(marks.isna(), UNLABELLED, targets).tolist()
     frame.insert(0, UNIT, name + "@" + when.dt.strftime("%Y-%m-%dT%H:%M:%S.%f"))
     frame.insert(1, GROUP, [f"{name}/{group}" for group in groups])
     if labelled:
@@ -154,6 +196,13 @@ def _labels(times: NDArray[np.float64], windows: Windows | None) -> tuple[list[s
     targets[first] = UNLABELLED
     groups[first] = [f"first-{group}" for group in groups[first]]
     return targets.tolist(), groups.tolist()
+
+
+def _runs(times: NDArray[np.float64], marks: NDArray[np.bool_]) -> Windows:
+    """The first and the last time of each run of marked values."""
+    steps = np.diff(np.concatenate([[False], marks, [False]]).astype(int))
+    ends = zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1) - 1, strict=True)
+    return [(float(times[first]), float(times[last])) for first, last in ends]
 
 
 def _name(file: DataFile) -> str:

@@ -50,6 +50,8 @@ YEAR = 52
 _DAYS = 7
 _FEW_WEEKS = 3
 _MAX_NAME = 100
+# After a time; after a date alone it would be the day.
+_ZONE = r"(?<=[0-9]{2}:[0-9]{2})([0-9:.,]*?)\s*(?:[Zz]|[-+][0-9]{2}:?(?:[0-9]{2})?)$"
 _ERA = ("1990-01-01", "2100-01-01")
 
 _DATES = ("date", "timestamp", "transaction_timestamp", "trans_dt")
@@ -204,15 +206,16 @@ _WHY = {
 
 
 def _dates(values: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Days, those of UTC where a zone is given; missing where there is none."""
+    """Days on the clock of the place where they were written; missing where there is none."""
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(values.dtype):  # 20170131 or seconds: not to be guessed
         return pd.Series(pd.NaT, index=values.index, dtype="datetime64[us]")
     if not pd.api.types.is_datetime64_any_dtype(values.dtype):
-        values = values.map(str, na_action="ignore")
-    found = pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True)
-    days = found.dt.tz_localize(None).dt.as_unit("us").dt.normalize()
+        # Who buys at midnight buys on that day, wherever that is.
+        texts = values.map(str, na_action="ignore").str.replace(_ZONE, r"\1", regex=True)
+        values = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+    days = values.dt.tz_localize(None).dt.as_unit("us").dt.normalize()
     return days.where((days >= _ERA[0]) & (days < _ERA[1]))
 
 

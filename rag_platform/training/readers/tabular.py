@@ -9,7 +9,7 @@ import numpy as np
 
 from rag_platform.training.errors import UnusableData
 from rag_platform.training.rows import BadRow, DataFile, Reader, Rows
-from rag_platform.training.tables import is_table, read_table
+from rag_platform.training.tables import is_table, read_table, ungrouped
 from rag_platform.training.task import GROUP, RESERVED, TARGET, UNIT
 from rag_platform.training.trainers.encoding import text_of
 
@@ -25,8 +25,11 @@ _MIN_VALUES = 20
 class TabularReader(Reader):
     """Rows of tables in which every column is a feature, but for those that are named here.
 
-    Names are the column's in the files, in any case; `unit`, `group` and `target` are always
-    known. Of the names of one thing the first that a file has is taken, the others are left out.
+    Columns with lists, objects or bytes in them are none.
+
+    Names are the column's in the files, in any case; rows have them in lower case. `unit`, `group`
+    and `target` are always known. Of the names of one thing the first that a file has is taken, the
+    others are left out.
 
     - `target`: by which name the target stands in the files. `classes` are its classes with the
       values that mean them, in lower case; without `classes` the value is the class. A row without
@@ -58,13 +61,15 @@ class TabularReader(Reader):
         tables = [self._rows(file, bad, labelled=labelled) for file in files if is_table(file)]
         if not tables:
             raise UnusableData(f"{len(files)} files: none is a table; needs CSV, JSON or Parquet.")
+        # One without rows has columns of no type.
+        tables = [table for table in tables if len(table)] or tables[:1]
         frame = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0]
         return Rows(frame, bad, len(frame) + len(bad))
 
     def _rows(self, file: DataFile, bad: list[BadRow], *, labelled: bool) -> "pd.DataFrame":
         import pandas as pd
 
-        table = read_table(file, bad)
+        table = _table(file, bad)
         problems = pd.Series("", index=table.index, dtype=object)
         taken = {name: _column(table, names) for name, names in self._names().items()}
         target = table[taken[TARGET]] if taken[TARGET] is not None else None
@@ -78,7 +83,9 @@ class TabularReader(Reader):
         features = _with_numbers(features, problems)
         units = _units(table, taken[UNIT], self._names()[TARGET], problems)
         frame = pd.DataFrame({UNIT: units}, index=table.index)
-        frame[GROUP] = units if taken[GROUP] is None else table[taken[GROUP]].map(text_of)
+        frame[GROUP] = units
+        if taken[GROUP] is not None:
+            frame[GROUP] = _texts(table[taken[GROUP]]).fillna(units)
         if labelled:
             frame[TARGET] = self._targets(target, table.index, problems)
         for name in self.audited:
@@ -101,7 +108,8 @@ class TabularReader(Reader):
     def _features(self, table: "pd.DataFrame") -> "pd.DataFrame":
         others = {_folded(name) for names in self._names().values() for name in names}
         others |= {_folded(name) for name in (*self.drop, *RESERVED)}
-        features = table[[name for name in table.columns if _folded(name) not in others]].copy()
+        features = table[[name for name in table.columns if _folded(name) not in others]]
+        features = features.loc[:, [_has_values(features[name]) for name in features]].copy()
         for name, (above, below) in self.ratios.items():
             columns = _column(features, (above,)), _column(features, (below,))
             if columns[0] is not None and columns[1] is not None:
@@ -116,7 +124,7 @@ class TabularReader(Reader):
 
         if values is None:
             return pd.Series(self.unlabelled, index=index, dtype=object)
-        texts = values.map(text_of, na_action="ignore").astype(object)
+        texts = _texts(values)
         if self.classes:
             meant = {value: name for name, known in self.classes.items() for value in known}
             classes = texts.str.strip().str.lower().map(meant)
@@ -131,6 +139,26 @@ class TabularReader(Reader):
 
 def _folded(name: str) -> str:
     return name.strip().casefold()
+
+
+def _table(file: DataFile, bad: list[BadRow]) -> "pd.DataFrame":
+    """The file with the names of its columns in lower case, so that files agree in them."""
+    already = len(bad)
+    table = read_table(file, bad)
+    if not len(table.columns):
+        first = "".join(
+            f"; record {row.number}: {row.detail}" for row in bad[already : already + 1]
+        )
+        raise UnusableData(f"{file.name[:200]!r}: no record that can be read{first}.")
+    table.columns = [_folded(str(name)) for name in table.columns]
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise UnusableData(f"{file.name[:200]!r}: two columns are named {twice[0][:60]!r}.")
+    return table
+
+
+def _texts(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    return values.map(text_of, na_action="ignore").astype(object)
 
 
 def _column(table: "pd.DataFrame", names: Sequence[str]) -> str | None:
@@ -154,16 +182,25 @@ def _bad(file: DataFile, number: Any, problem: str) -> BadRow:
 
 def _parsed(values: "pd.Series[Any]") -> "pd.Series[float]":
     import pandas as pd
+    from pandas.api.types import is_numeric_dtype
 
+    if not is_numeric_dtype(values):
+        values = values.map(ungrouped)
     return pd.to_numeric(values, errors="coerce").astype("float64")
 
 
 def _with_numbers(features: "pd.DataFrame", problems: "pd.Series[Any]") -> "pd.DataFrame":
-    """Columns of text that are meant as numbers become numbers; what is none is noted."""
+    """Columns of text that are meant as numbers become numbers; what is none is noted.
+
+    Moments become texts, as they are in CSV: the number of one depends on the unit of the file.
+    """
     from pandas.api.types import is_numeric_dtype
 
     for name in features.columns:
         values = features[name]
+        if values.dtype.kind in "mM":
+            features[name] = values.map(str, na_action="ignore").astype(object)
+            continue
         numbers = _parsed(values) if is_numeric_dtype(values) else _meant_as_numbers(values)
         if numbers is None:
             continue
@@ -174,9 +211,13 @@ def _with_numbers(features: "pd.DataFrame", problems: "pd.Series[Any]") -> "pd.D
     return features
 
 
+def _has_values(column: "pd.Series[Any]") -> bool:
+    return column.dtype != object or not column.map(type).isin([list, dict, bytes]).any()
+
+
 def _meant_as_numbers(values: "pd.Series[Any]") -> "pd.Series[float] | None":
     there = int(values.notna().sum())
-    if there < _MIN_VALUES or values.map(type).isin([list, dict]).any():
+    if there < _MIN_VALUES:
         return None
     numbers = _parsed(values)
     return numbers if int(numbers.notna().sum()) >= _MOSTLY * there else None
@@ -189,7 +230,7 @@ def _units(
     import pandas as pd
 
     if column is not None:
-        units = table[column].map(text_of, na_action="ignore").astype(object)
+        units = _texts(table[column])
         problems[units.isna()] = f"no_unit: {column[:60]!r} is missing"
         return units
     left_out = {_folded(name) for name in targets}

@@ -68,6 +68,7 @@ class Answering(Task):
     prediction_columns: ClassVar[tuple[str, ...]] = (
         *("prediction", "score", "model", "prompt", "cost_usd", "latency_s"),
     )
+    watched_columns: ClassVar[tuple[str, ...]] = ("score",)
     paired: ClassVar[Literal["mcnemar", "bootstrap", "diebold_mariano"]] = "bootstrap"
     checks: ClassVar[tuple[str, ...]] = ("both_kinds",)
 

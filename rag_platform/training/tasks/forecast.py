@@ -63,6 +63,7 @@ class Forecast(Task):
         *("prediction", "lower", "upper"),
         *("mean_4", "naive_error", "note"),
     )
+    watched_columns: ClassVar[tuple[str, ...]] = ("prediction",)
     paired: ClassVar[Literal["mcnemar", "bootstrap", "diebold_mariano"]] = "diebold_mariano"
     checks: ClassVar[tuple[str, ...]] = ("enough_weeks",)
 

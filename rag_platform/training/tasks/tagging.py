@@ -43,6 +43,7 @@ class Tagging(Task):
     }
     primary: ClassVar[str] = "f1"
     prediction_columns: ClassVar[tuple[str, ...]] = ("prediction", "entities")
+    watched_columns: ClassVar[tuple[str, ...]] = ("entities",)
     paired: ClassVar[Literal["mcnemar", "bootstrap", "diebold_mariano"]] = "bootstrap"
     checks: ClassVar[tuple[str, ...]] = ("entities_per_label",)
 

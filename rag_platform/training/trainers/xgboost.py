@@ -22,8 +22,9 @@ _PARAMETERS: dict[str, Any] = {
     "subsample": 0.7,
     "colsample_bytree": 0.5,
     "lambda": 2,
-    # The trees depend on how many threads there are.
-    "nthread": 2,
+    # Several wait for each other in a loop: beside other work on the same cores a fit then takes
+    # ten times as long. And the trees depend on how many there are.
+    "nthread": 1,
 }
 
 
@@ -31,6 +32,7 @@ _PARAMETERS: dict[str, Any] = {
 class XGBoost(BinaryTrainer):
     """The default for tables. A missing value or an unknown category goes where it fits best."""
 
+    version: ClassVar[str] = "2"
     requirements: ClassVar[tuple[str, ...]] = ("xgboost-cpu",)
 
     def scorer(self, matrix: NDArray[np.float64], positive: NDArray[np.bool_], seed: int) -> Scorer:

@@ -129,6 +129,18 @@ def test_without_labels_nothing_but_questions_is_needed(tmp_path: Path) -> None:
 # Plain columns
 
 
+def test_names_of_columns_may_be_in_any_case(tmp_path: Path) -> None:
+    rows = read(tmp_path, {"Question": "Who?", "CONTEXT": "Ada did.", " Answer": "Ada"})
+    assert rows.frame["question"].tolist() == ["Who?"]
+
+
+def test_each_question_has_a_number_of_its_own(tmp_path: Path) -> None:
+    record = tatqa()
+    record["questions"] = [record["questions"][0] | {"uid": uid} for uid in "abc"]
+    rows = read(tmp_path, {"x": 1}, {"x": 1}, record, record).frame
+    assert rows.index.tolist()[:6] == [3, 4, 5, 6, 7, 8]
+
+
 def test_plain_columns(tmp_path: Path) -> None:
     rows = read(
         tmp_path,

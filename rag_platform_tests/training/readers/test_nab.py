@@ -153,7 +153,41 @@ def test_tables_and_series_are_not_mixed(tmp_path: Path) -> None:
         read(found)
 
 
+@pytest.mark.parametrize("name", ["one.csv", "one.jsonl", "one.parquet"])
+def test_series_come_in_every_form_and_with_names_in_any_case(tmp_path: Path, name: str) -> None:
+    expected = read([put(tmp_path, "a.csv", series(wave(60)))]).frame
+    times, values = [stamp(hour) for hour in range(60)], wave(60)
+    table = pd.DataFrame({"Timestamp": times, "VALUE": values})
+    file = put(tmp_path, name, "")
+    if name.endswith("csv"):
+        table.to_csv(file.path, index=False)
+    elif name.endswith("jsonl"):
+        table.to_json(file.path, orient="records", lines=True)
+    else:
+        table.to_parquet(file.path)
+    found = read([file]).frame
+    pd.testing.assert_frame_equal(found[list(FEATURES)], expected[list(FEATURES)])
+
+
+def test_labels_may_stand_beside_the_values(tmp_path: Path) -> None:
+    expected = read(labelled_files(tmp_path)).frame
+    marks = [int(60 <= hour <= 70 or 120 <= hour <= 130) for hour in range(200)]
+    lines = series(wave(200)).splitlines()
+    text = "\n".join(f"{a},{b}" for a, b in zip(lines, ["Is_Anomaly", *marks], strict=True))
+    found = read([put(tmp_path, "kind/one.csv", text)]).frame
+    columns = ["group", "target", *FEATURES]
+    pd.testing.assert_frame_equal(found[columns], expected[columns])
+    assert "target" not in read([put(tmp_path, "kind/one.csv", text)], labelled=False).frame
+
+
+def test_transactions_with_a_time_and_a_value_are_no_series(tmp_path: Path) -> None:
+    text = f"timestamp,value,shop,is_fraud\n{stamp(0)},5,a,0\n{stamp(0)},900,b,1\n"
+    frame = read([put(tmp_path, "t.csv", text)]).frame
+    assert list(frame.columns) == ["unit", "group", "target", "value", "shop"]
+    assert frame["target"].tolist() == ["normal", "anomaly"]
+
+
 def test_other_tables_are_transactions(tmp_path: Path) -> None:
     frame = read([put(tmp_path, "t.csv", "Time,V1,Class\n0,1.5,0\n9,2.5,1\n0,1.5,\n")]).frame
-    assert list(frame.columns) == ["unit", "group", "target", "V1"]
+    assert list(frame.columns) == ["unit", "group", "target", "v1"]
     assert frame["target"].tolist() == ["normal", "anomaly", "unlabelled"]

@@ -170,6 +170,20 @@ def test_json_lines_and_parquet_with_times_are_read(tmp_path: Path) -> None:
     assert amounts(found) == expected
 
 
+@pytest.mark.parametrize("zone", ["+09:00", "+02:00", "-05:00", "Z"])
+def test_a_day_is_the_one_of_the_place_where_it_was_written(tmp_path: Path, zone: str) -> None:
+    lines = [f"{day(n)}T00:30:00{zone},food,1" for n in range(14)]
+    assert list(amounts(read(tmp_path, csv(*lines))).values()) == [7.0, 7.0]
+
+
+def test_zones_of_parquet_are_those_of_the_place(tmp_path: Path) -> None:
+    path = tmp_path / "lines.parquet"
+    days = pd.date_range("2024-01-01", periods=14, tz="Asia/Tokyo")
+    pd.DataFrame({"date": days, "category": "food", "amount": 1.0}).to_parquet(path)
+    found = SpendingReader().read([DataFile(path.name, path, 0.0)], labelled=True)
+    assert amounts(found) == {"food|2024-01-01": 7.0, "food|2024-01-08": 7.0}
+
+
 def test_what_was_read_is_read_again_as_it_is(tmp_path: Path) -> None:
     first = read(tmp_path, csv(*daily("food", range(35)), *daily("fuel", range(7, 35)))).frame
     again = read(tmp_path, first.to_csv(index=False)).frame

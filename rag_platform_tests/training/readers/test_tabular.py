@@ -139,3 +139,67 @@ def test_several_files_and_forms_are_one_table(tmp_path: Path) -> None:
     assert rows["unit"].tolist() == ["1", "2", "3", "4"]
     assert rows["target"].tolist() == ["good", "bad", "bad", "good"]
     assert rows.index.is_unique
+
+
+def test_names_of_features_are_the_same_in_any_case(tmp_path: Path) -> None:
+    found = files(tmp_path, a="Amount,job,default\n1,x,0\n", b="AMOUNT,Job,default\n2,y,1\n")
+    rows = READER.read(found, labelled=True).frame
+    assert rows["amount"].tolist() == [1, 2]
+    assert rows["job"].tolist() == ["x", "y"]
+
+
+def test_two_features_with_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnusableData, match=r"two columns are named 'amount'"):
+        read(tmp_path, "amount,Amount,default\n1,2,0\n")
+
+
+def test_rows_without_a_group_stand_alone(tmp_path: Path) -> None:
+    rows = read(tmp_path, "row_id,group,amount,default\n1,a,5,0\n2,,6,1\n3,,7,1\n").frame
+    assert rows["group"].tolist() == ["a", "2", "3"]
+
+
+def test_moments_are_texts_as_in_other_forms(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    began = pd.Series(pd.to_datetime(["2026-01-02", None] * 10))
+    pd.DataFrame(
+        {
+            "began": began,
+            "lasted": began - began.iloc[0],
+            "amount": range(20),
+            "default": [0, 1] * 10,
+        }
+    ).to_parquet(path)
+    rows = READER.read([DataFile(path.name, path, 0.0)], labelled=True).frame
+    assert rows["began"].iloc[0].startswith("2026-01-02")
+    assert isinstance(rows["lasted"].iloc[0], str)
+    assert rows["began"].isna().tolist() == [False, True] * 10
+
+
+def test_numbers_with_commas_and_mistakes_are_numbers(tmp_path: Path) -> None:
+    lines = [f'{n},"{n},500",0\n' for n in range(1, 30)]
+    rows = read(tmp_path, "row_id,amount,default\n" + "".join(lines) + "30,none yet,1\n")
+    assert rows.frame["amount"].tolist() == [1000 * n + 500 for n in range(1, 30)]
+    assert [bad.reason for bad in rows.bad] == ["no_number"]
+
+
+def test_a_file_without_rows_adds_nothing(tmp_path: Path) -> None:
+    header = "row_id,amount,default\n"
+    rows = READER.read(files(tmp_path, a=header, b=header + "1,5,0\n"), labelled=True).frame
+    assert rows["unit"].tolist() == ["1"]
+    assert rows["amount"].dtype == "int64"
+    assert len(read(tmp_path, header, labelled=False).frame) == 0
+
+
+def test_a_file_without_a_readable_record_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text("[1]\n[2]\n", encoding="utf-8")
+    with pytest.raises(UnusableData, match=r"'x\.jsonl': no record .* record 1: no JSON object"):
+        READER.read([DataFile(path.name, path, 0.0)], labelled=True)
+
+
+def test_columns_that_hold_no_values_are_no_features(tmp_path: Path) -> None:
+    path = tmp_path / "n.parquet"
+    nested = {"tags": [[1], None], "shop": [None, {"x": 1}], "raw": [b"\xff", None]}
+    pd.DataFrame({"amount": [5, 6], **nested, "default": [0, 1]}).to_parquet(path)
+    rows = READER.read([DataFile(path.name, path, 0.0)], labelled=True).frame
+    assert list(rows.columns) == ["unit", "group", "target", "amount"]
