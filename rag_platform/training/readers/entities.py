@@ -93,7 +93,10 @@ def _of_file(file: DataFile, *, labelled: bool) -> Iterator[tuple[int, Tagged | 
 
 def _records(file: DataFile) -> Iterator[tuple[int, dict[str, Any] | BadRow]]:
     try:
-        yield from read_records(file)
+        for number, record in read_records(file):
+            if isinstance(record, dict):
+                record = {str(name).strip().lower(): value for name, value in record.items()}
+            yield number, record
     except UnusableData:
         if not file.name.lower().endswith((".json", ".json.gz")):
             raise
@@ -142,7 +145,8 @@ def _spans(entities: Any, label: str | None) -> tuple[Span, ...]:
             raise BadSpans("an entity is no object")
         start, end = entity.get("start"), entity.get("end")
         name = entity.get(label) if label else COMPANY
-        if not (isinstance(start, int) and isinstance(end, int) and isinstance(name, str)):
+        # True is 1 to Python, and no place in a text.
+        if type(start) is not int or type(end) is not int or not isinstance(name, str):
             raise BadSpans(f"an entity lacks start, end or {label or 'label'}")
         found.append(Span(start, end, name))
     return tuple(found)

@@ -66,10 +66,12 @@ class MessagesReader(Reader):
 
 
 def _columns(table: "pd.DataFrame", *, labelled: bool) -> "pd.DataFrame | None":
-    """The columns that count, under their names here; None where one is lacking."""
+    """The columns that count, under their names here, whatever their case; None where one is
+    lacking."""
+    there = {str(name).strip().lower(): name for name in reversed(table.columns)}
     wanted = {TEXT: (TEXT,), UNIT: ID, **({TARGET: INTENT} if labelled else {})}
     found = {
-        next((each for each in names if each in table), None): name
+        next((there[each] for each in names if each in there), None): name
         for name, names in wanted.items()
     }
     kept = {column: name for column, name in found.items() if column is not None}

@@ -96,6 +96,6 @@ def from_text(written: str) -> frozenset[Span]:
 
 
 def _span(start: int, end: int, label: str, text: str = "") -> Span:
-    if not (isinstance(start, int) and isinstance(end, int) and isinstance(label, str)):
+    if type(start) is not int or type(end) is not int or not isinstance(label, str):
         raise TypeError
     return Span(start, end, label)

@@ -193,3 +193,13 @@ def test_the_sample_is_readable() -> None:
     assert sum(map(len, entities(rows))) == runs > 100
     assert rows.bad == []
     assert rows.frame["group"].nunique() >= 50
+
+
+def test_columns_may_be_in_any_case_and_true_is_no_place(tmp_path: Path) -> None:
+    lines = [
+        {"Text": "Acme pays", "Entities": [{"start": 0, "end": 4, "label": "ORG"}]},
+        {"Text": "Acme pays", "Entities": [{"start": False, "end": 4, "label": "ORG"}]},
+    ]
+    found = read(file(tmp_path, "a.jsonl", "\n".join(map(json.dumps, lines))))
+    assert [json.loads(target)[0]["end"] for target in found.frame["target"]] == [4]
+    assert [bad.number for bad in found.bad] == [2]

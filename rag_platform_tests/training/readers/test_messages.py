@@ -104,3 +104,10 @@ def test_the_sample_is_readable() -> None:
     assert rows.frame["unit"].is_unique
     assert counts.pop("oos") == 120
     assert counts.tolist() == [70] * 24
+
+
+def test_columns_may_be_in_any_case(tmp_path: Path) -> None:
+    found = read(file(tmp_path, "a.csv", "Text,Category\nWhere is my card?,card_arrival\n"))
+    assert found.frame[["text", "target"]].to_numpy().tolist() == [
+        ["Where is my card?", "card_arrival"]
+    ]
