@@ -309,7 +309,8 @@ INDEX = "indexes:\n  docs_v1:\n    chunker: {"
         (
             "zzz: 1\n",
             "1:1: zzz: unknown setting; known here: storage, catalog, vector_store, s3, llm, "
-            "mlflow, sources, limits, enrichment, rides, indexes, live, lock_timeout_s, automation",
+            "mlflow, sources, limits, enrichment, rides, models, notifications, indexes, live, "
+            "lock_timeout_s, automation",
         ),
         (
             "llm: {openai_api_key: sk-123}\n",

@@ -10,6 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from rag_platform.training.errors import UnusableData
@@ -39,9 +40,6 @@ _NO_NUMBER = ("NA", "N/A", "NaN", "nan", "NULL", "null", "None", "none")
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 Record = dict[str, Any]
-
-# Of the whole process: a cell may be as long as a line, and its own limit would end the file.
-csv.field_size_limit(MAX_LINE)
 
 
 def is_table(file: DataFile) -> bool:
@@ -211,8 +209,18 @@ def _header(file: DataFile) -> str:
         return next(_lines(file, text), "")
 
 
+@contextmanager
+def _long_cells() -> Iterator[None]:
+    """A cell may be as long as a line. The limit is one of the whole process, so it is put back."""
+    limit = csv.field_size_limit(MAX_LINE)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
 def _csv(file: DataFile) -> Iterator[tuple[int, Record | BadRow]]:
-    with _text(file) as text:
+    with _long_cells(), _text(file) as text:
         lines = _lines(file, text)
         first = next(lines, "")
         reader = csv.reader(_all(first, lines), delimiter=_separator(first))

@@ -34,8 +34,8 @@ def test_the_asset_shows_what_is_registered(settings: Settings) -> None:
     assert result.success
     [event] = result.get_asset_materialization_events()
     found = event.materialization.metadata
-    assert found["versions"].value == 4
-    assert found["newly registered"].value == 4
+    assert found["versions"].value == 5
+    assert found["newly registered"].value == 5
     assert "| document&#95;summary | v001 |" in str(found["prompts"].value)
     [event] = run(settings).get_asset_materialization_events()
     assert event.materialization.metadata["newly registered"].value == 0
@@ -49,7 +49,7 @@ def test_an_unreachable_mlflow_fails_the_step_in_one_line(
     assert not result.success
     [failure] = [event for event in result.all_events if event.is_step_failure]
     told = failure.step_failure_data.user_failure_data.description
-    assert told.startswith("prompts: MLflow at http://127.0.0.1:9 did not take them (")
+    assert told.startswith("prompts: MLflow at http://127.0.0.1:9 did not do it (")
 
 
 @pytest.mark.parametrize("automation", [True, False])
