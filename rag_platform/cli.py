@@ -246,19 +246,20 @@ def dead_letters() -> None:
 
 
 @dead_letters.command("list")
-@click.option("--source", metavar="NAME", help="Of one source only, or of `rides`.")
+@click.option("--source", metavar="NAME", help="Of one source only, of `rides`, or of a model.")
 @as_json_option
 def list_letters(source: str | None, as_json: bool) -> None:
     """What could not be used, and why: documents without a text, steps that failed for one.
 
-    Records of the rides are listed by --source rides.
+    Records of the rides are listed by --source rides, those of a model by its name.
     """
     with open_platform() as platform:
         from rag_platform.documents.dead_letters import letters, step_letters
 
         settings = platform.settings
-        is_rides = source == "rides" and settings.rides is not None
-        if source and not is_rides:
+        # Pipelines of records, which have no documents.
+        others = [*settings.models, *(["rides"] if settings.rides else [])]
+        if source and source not in others:
             platform.source_settings(source)
         found = letters(platform.catalog, source=source)
         for name in [source] if source else settings.enrichment.sources:
