@@ -3,7 +3,6 @@
 import json
 import time
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +10,13 @@ import click
 
 from rag_platform.commands.context import as_json_option, open_platform, print_json
 from rag_platform.errors import PlatformError
+from rag_platform.storage.files import keep_bad, whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from rag_platform.training.predictor import Alias
-    from rag_platform.training.rows import BadRow, Rows
+    from rag_platform.training.rows import Rows
     from rag_platform.training.spec import ModelSpec
 
 _ENDINGS = (".csv", ".jsonl", ".parquet")
@@ -66,7 +66,7 @@ def predict(model: str, source: Path, output: Path, alias: "Alias | None", as_js
         spec, predictor = platform.models.spec(model), platform.models.predictor(model)
         rows = _read(spec, source)
         answers = predictor.predict(rows.frame, alias=alias)
-        told = _keep_bad(rows.bad, beside)
+        told = keep_bad(rows.bad, beside, what="rows")
         _write(_lines(spec, rows.frame, answers), output)
     found: dict[str, Any] = {
         "model": model,
@@ -109,23 +109,8 @@ def _lines(spec: "ModelSpec", rows: "pd.DataFrame", answers: "pd.DataFrame") -> 
     return lines.sort_values("row", kind="stable")
 
 
-def _keep_bad(bad: "list[BadRow]", path: Path) -> str | None:
-    """Write bad records to a file, and say how many; without any no file is left."""
-    from rag_platform.storage.files import save_lines
-
-    if not bad:
-        path.unlink(missing_ok=True)
-        return None
-    save_lines([asdict(row) for row in bad], path)
-    reasons = Counter(row.reason for row in bad).most_common(3)
-    told = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
-    return f"{len(bad):,} records are no rows ({told}), see {path}"
-
-
 def _write(lines: "pd.DataFrame", path: Path) -> None:
     """Write the answers in the form that the file's ending says, whole or not at all."""
-    from rag_platform.storage.files import whole
-
     with whole(path) as place:
         if path.suffix.lower() == ".parquet":
             lines.to_parquet(place, index=False)

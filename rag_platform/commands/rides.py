@@ -2,7 +2,6 @@
 
 import time
 from collections import Counter
-from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from rag_platform.commands.context import (
     print_json,
 )
 from rag_platform.errors import PlatformError
+from rag_platform.storage.files import keep_bad
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -131,7 +131,7 @@ def cluster(source: Path, output: Path, adapter: str, as_json: bool) -> None:
     from rag_platform.rides.validation import doubtful_units
 
     table, bad = _read(source, adapter)
-    told = _keep(bad, beside)
+    told = keep_bad(bad, beside, what="rides")
     if bad and not table.num_rows:
         raise NoRides(f"{source}: {told}")
     found = find_clusters(table)
@@ -168,19 +168,6 @@ def _read(source: Path, adapter: str) -> "tuple[pa.Table, list[BadRow]]":
         if row.number is None:
             raise NoRides(f"{source}: {row.reason}: {row.detail}")
     return pa.concat_tables(tables), sorted(bad, key=lambda row: row.number or 0)
-
-
-def _keep(bad: "list[BadRow]", path: Path) -> str | None:
-    """Write bad rows to a file, and say how many there are and why; without any no file is left."""
-    from rag_platform.storage.files import save_lines
-
-    if not bad:
-        path.unlink(missing_ok=True)
-        return None
-    save_lines([asdict(row) for row in bad], path)
-    reasons = Counter(row.reason for row in bad).most_common(3)
-    told = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
-    return f"{len(bad):,} records are no rides ({told}), see {path}"
 
 
 def _show(counts: dict[str, Any], labelled: "pa.Table", output: Path) -> None:

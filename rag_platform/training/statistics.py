@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_platform.training.task import UNIT, Task
+from rag_platform.training.task import GROUP, UNIT, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,6 +98,8 @@ def bootstrap_estimates(
             taken = np.concatenate([members[at] for at in draw])
             # A row may be there twice: an index of its own keeps the two frames together.
             part = rows.iloc[taken].reset_index(drop=True)
+            # And a group of its own: metrics of groups would take a group drawn twice for one.
+            part[GROUP] = np.repeat(np.arange(len(draw)), [len(members[at]) for at in draw])
             told = task.measure(part, predictions.iloc[taken].reset_index(drop=True))
             for name, value in finite(told).items():
                 if name in found:
