@@ -17,6 +17,7 @@ from rag_platform.commands.context import (
     open_platform,
     open_runs,
     print_json,
+    reader_options,
 )
 from rag_platform.commands.costs import costs
 from rag_platform.commands.enrich import enrich, enrich_what_is_new, show
@@ -167,6 +168,7 @@ def plan(source: str | None, as_json: bool) -> None:
 @_index
 @click.option("--k", default=10, show_default=True, type=click.IntRange(1, _MOST_RESULTS))
 @click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="May be repeated.")
+@reader_options
 @as_json_option
 def search(
     query: str | None,
@@ -174,6 +176,8 @@ def search(
     index: str | None,
     k: int,
     filters: tuple[str, ...],
+    tenant: str | None,
+    groups: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Find passages for QUERY; or for each line of --queries FILE.jsonl, with --json."""
@@ -186,15 +190,16 @@ def search(
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--filter") from error
     with open_platform() as platform:
+        reader = platform.reader(tenant, groups)
         if file is not None:
             queries = read_queries(file, file.name)
-            with platform.searcher(index) as searcher:
+            with platform.searcher(index, reader=reader) as searcher:
                 for asked in queries:
                     results = searcher.search(asked.query, k, filters=wanted)
                     line = {"id": asked.id, "results": [found.as_json() for found in results]}
                     click.echo(json.dumps(line, ensure_ascii=False))
             return
-        with platform.searcher(index) as searcher:
+        with platform.searcher(index, reader=reader) as searcher:
             results = searcher.search(str(query), k, filters=wanted)
     if as_json:
         print_json({"query": query, "results": [found.as_json() for found in results]})

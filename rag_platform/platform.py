@@ -2,21 +2,24 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag_platform.documents.windows import Calendar
 from rag_platform.errors import PlatformError
+from rag_platform.platform_indexes import cost_microusd, index_version, open_embedder
 from rag_platform.settings import IndexSettings, Settings, SourceSettings
-from rag_platform.storage.objects import S3Connection, open_store, s3_client
+from rag_platform.storage.memo import DEFAULT_TENANT
+from rag_platform.storage.objects import S3Connection, open_store
 
 if TYPE_CHECKING:
     from rag_platform.documents.clean import CleanDocs
     from rag_platform.documents.parsed import ParsedDocs
     from rag_platform.documents.raw import RawDocs
-    from rag_platform.documents.sources import Source
+    from rag_platform.documents.sources.base import Source
+    from rag_platform.documents.translation import Translated
     from rag_platform.encoders.base import Embedder
     from rag_platform.encoders.openai import OpenAIConnection
     from rag_platform.enrichment.chain import Enrichment
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from rag_platform.indexing.version import IndexVersion
     from rag_platform.platform_llm import LlmParts
     from rag_platform.platform_training import ModelParts
+    from rag_platform.retrieval.readers import Reader, System
     from rag_platform.retrieval.search import Searcher
     from rag_platform.rides.pipeline import Rides
     from rag_platform.storage.catalog import Catalog
@@ -129,6 +133,7 @@ class Platform:
 
     def raw(self, name: str) -> "RawDocs":
         """The stage that asks a source."""
+        from rag_platform.documents.access import Access
         from rag_platform.documents.changelog import ChangeLog
         from rag_platform.documents.listing import Listing
         from rag_platform.documents.raw import RawDocs
@@ -137,9 +142,11 @@ class Platform:
         source = self.source_settings(name)
         listing = Listing(
             name,
-            self._reader(source),
+            self._reader(name),
             max_bytes=self.settings.limits.max_bytes,
             catalog=self.catalog,
+            access=Access(source.acl.groups, source.acl.file) if source.acl else None,
+            tenant=source.tenant,
         )
         log = ChangeLog(name, self.catalog, max_deletion_share=source.max_deletion_share)
         return RawDocs(
@@ -154,26 +161,33 @@ class Platform:
             ),
         )
 
-    def _reader(self, source: SourceSettings) -> "Source":
-        from rag_platform.documents.sources import FolderSource, S3Source, Selection
+    def _reader(self, name: str) -> "Source":
+        from rag_platform.documents.sources.registry import open_source
+        from rag_platform.documents.sources.selection import Selection
 
-        selection = Selection.of(source.include, source.exclude)
-        if source.url.startswith("file:"):
-            return FolderSource(source.url, selection)
-        store, client = open_store(source.url, self._s3), s3_client(self._s3)
-        return S3Source(source.url, selection, store=store, client=client)
+        source = self.source_settings(name)
+        return open_source(
+            name,
+            source.url,
+            selection=Selection.of(source.include, source.exclude),
+            options=source.options,
+            s3=self._s3,
+        )
 
     def parsed(self, name: str) -> "ParsedDocs":
         """The stage that parses."""
         from rag_platform.documents.parsed import ParsedDocs
-        from rag_platform.documents.parsing.result import ParseLimits
+        from rag_platform.documents.parsing.result import OcrRules, ParseLimits
 
         return ParsedDocs(
             name,
             catalog=self.catalog,
             memo=self.memo,
             pages=self.pages,
-            limits=ParseLimits(**self.settings.limits.model_dump()),
+            limits=ParseLimits(
+                **self.settings.limits.model_dump(), ocr=OcrRules(**self.settings.ocr.model_dump())
+            ),
+            tenant=self.source_settings(name).tenant,
         )
 
     def clean(self, name: str) -> "CleanDocs":
@@ -181,7 +195,28 @@ class Platform:
         from rag_platform.documents.clean import CleanDocs
 
         return CleanDocs(
-            self.raw(name).source, self.parsed(name), catalog=self.catalog, pages=self.pages
+            self.raw(name).source,
+            self.parsed(name),
+            catalog=self.catalog,
+            pages=self.pages,
+            safety=self.source_settings(name).safety,
+        )
+
+    def translated(self, name: str) -> "Translated":
+        """The stage that translates, of a source with `translate`."""
+        from rag_platform.documents.translation import Translated
+
+        source = self.source_settings(name)
+        if source.translate is None:
+            raise UnknownName(f"source {name!r}: is not translated; set sources.{name}.translate.")
+        return Translated(
+            self.clean(name),
+            source.translate,
+            gateway=partial(self.llm.gateway, f"{name}/translated_docs", source.tenant),
+            catalog=self.catalog,
+            memo=self.memo,
+            pages=self.pages,
+            tenant=source.tenant,
         )
 
     # Models
@@ -217,11 +252,7 @@ class Platform:
 
     def cost_microusd(self, index: str, tokens: int) -> int:
         """What embedding some tokens for an index costs at list price."""
-        embedder = self.index_settings(index).embedder
-        if embedder.model == "wordllama":
-            return 0
-        prices = self.llm.prices(str(embedder.base_url or self.settings.llm.base_url))
-        return prices.microusd(embedder.model, input_tokens=tokens)
+        return cost_microusd(self.index_settings(index), self.llm, tokens)
 
     # Indexes
 
@@ -232,49 +263,25 @@ class Platform:
     def version(self, name: str) -> "IndexVersion":
         """An index version with its encoders loaded; loaded once."""
         if name not in self._versions:
-            self._versions[name] = self._load_version(name)
+            self._versions[name] = index_version(
+                name, self.index_settings(name), self._embedder(name)
+            )
         return self._versions[name]
 
-    def _load_version(self, name: str) -> "IndexVersion":
-        from rag_platform.encoders.bm25 import Bm25Encoder
-        from rag_platform.indexing.chunking.chunker import Chunker
-        from rag_platform.indexing.version import IndexVersion
-
-        index = self.index_settings(name)
-        rules = index.chunker
-        chunker = Chunker(
-            rules.strategy,
-            rules.max_tokens,
-            overlap=rules.overlap,
-            # Sentences are compared locally, whatever embeds the chunks.
-            embedder=_wordllama() if rules.strategy == "semantic" else None,
-        )
-        return IndexVersion(name, chunker, self._embedder(name), Bm25Encoder())
-
     def _embedder(self, name: str) -> "Embedder":
-        index = self.index_settings(name)
-        if index.embedder.model == "wordllama":
-            return _wordllama()
-        from rag_platform.encoders.openai import OpenAIEmbedder
-
-        base_url = str(index.embedder.base_url or self.llm.base_url)
-        return OpenAIEmbedder(
-            index.embedder.model,
-            index.embedder.dimensions,
-            connection=self.llm.connection(base_url),
-            admission=self.llm.admission,
-            prices=self.llm.prices(base_url),
-            run_id=self.run_id,
-            purpose=f"{name}/embeddings",
-            **({"batch_size": index.embedder.batch_size} if index.embedder.batch_size else {}),
-        )
+        return open_embedder(name, self.index_settings(name), self.llm)
 
     def chunks(self, source: str, index: str) -> "Chunks":
         """The stage that chunks a source for an index version."""
         from rag_platform.indexing.chunks import Chunks
 
+        is_translated = self.source_settings(source).translate is not None
         return Chunks(
-            self.version(index), self.clean(source), catalog=self.catalog, pages=self.pages
+            self.version(index),
+            self.translated(source) if is_translated else self.clean(source),
+            catalog=self.catalog,
+            pages=self.pages,
+            tenant=self.source_settings(source).tenant,
         )
 
     def embeddings(self, source: str, index: str) -> "Embeddings":
@@ -323,15 +330,43 @@ class Platform:
             vectors=self.vectors,
         )
 
+    def reader(self, tenant: str | None = None, groups: Sequence[str] = ()) -> "Reader | System":
+        """Who asks. Without any rule in the settings everything is for everybody.
+
+        Raises `UnknownName` for a tenant that has no source, or where several have and none is
+        given.
+        """
+        from rag_platform.retrieval.readers import EVERYTHING, Reader
+
+        sources = self.settings.sources.values()
+        tenants = sorted({source.tenant for source in sources}) or [DEFAULT_TENANT]
+        if tenant is None and len(tenants) > 1:
+            raise UnknownName(f"tenant: say whose documents are searched: {', '.join(tenants)}.")
+        if tenant not in (None, *tenants):
+            raise UnknownName(f"tenant {tenant!r}: has no source; there are: {', '.join(tenants)}.")
+        if tenants == [DEFAULT_TENANT] and not any(source.acl for source in sources):
+            return EVERYTHING
+        return Reader(tenant or tenants[0], tuple(groups))
+
     @contextlib.contextmanager
-    def searcher(self, index: str | None = None) -> Iterator["Searcher"]:
-        """Search in an index version, by default the live one, for the length of the block."""
+    def searcher(
+        self, index: str | None = None, *, reader: "Reader | System | None" = None
+    ) -> Iterator["Searcher"]:
+        """Search in an index version, by default the live one, for the length of the block.
+
+        Without `reader`, what is for everybody is found.
+        """
         from rag_platform.retrieval.search import Searcher
 
         version = self.version(index or self.settings.live)
         with self.vectors.open_existing(version.name) as collection:
             version.refuse_other(collection)
-            yield Searcher(collection, embedder=version.embedder, sparse=version.sparse)
+            yield Searcher(
+                collection,
+                embedder=version.embedder,
+                sparse=version.sparse,
+                limits=(reader or self.reader()).limits,
+            )
 
     # Pipelines that stand on models
 
@@ -349,7 +384,8 @@ class Platform:
         return enrichment(
             self.clean(source),
             rules=rules,
-            gateway=self.llm.gateway,
+            max_injection=self.source_settings(source).safety.max_injection,
+            gateway=partial(self.llm.gateway, tenant=self.source_settings(source).tenant),
             catalog=self.catalog,
             memo=self.memo,
             pages=self.pages,
@@ -383,12 +419,6 @@ class Platform:
         """Release what was opened."""
         if "catalog" in self.__dict__:
             self.catalog.close()
-
-
-def _wordllama() -> "Embedder":
-    from rag_platform.encoders.wordllama import WordLlamaEmbedder
-
-    return WordLlamaEmbedder()
 
 
 def _lookup(known: Mapping[str, T], name: str, what: str) -> T:

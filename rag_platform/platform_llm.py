@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rag_platform.storage.memo import DEFAULT_TENANT
+
 if TYPE_CHECKING:
     from rag_platform.encoders.openai import OpenAIConnection
     from rag_platform.llm.admission import Admission
@@ -72,7 +74,7 @@ class LlmParts:
 
         return AnswerCache(self.catalog)
 
-    def gateway(self, purpose: str) -> "Gateway":
+    def gateway(self, purpose: str, tenant: str = DEFAULT_TENANT) -> "Gateway":
         """The way to a model, on the account of `purpose`: an asset or a command."""
         from rag_platform.enrichment.extractive import EXTRACTIVE as of_documents
         from rag_platform.llm.gateway import Gateway
@@ -89,14 +91,15 @@ class LlmParts:
             run_id=self.run_id,
             purpose=purpose,
             extractive={**of_documents, **of_rides, **of_questions},
+            tenant=tenant,
         )
 
-    def batches(self, purpose: str) -> "Batches":
+    def batches(self, purpose: str, tenant: str = DEFAULT_TENANT) -> "Batches":
         """Answers for a backfill, for half the price, into the gateway's cache."""
         from rag_platform.llm.batch import Batches
 
         return Batches(
-            gateway=self.gateway(purpose),
+            gateway=self.gateway(purpose, tenant),
             connection=self.connection(self.base_url),
             prices=self.prices(self.base_url),
             cache=self._answers,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
     ValidationError,
     ValidationInfo,
@@ -19,6 +20,18 @@ from pydantic import (
 )
 
 from rag_platform.errors import PlatformError
+from rag_platform.settings_documents import (
+    AclSettings,
+    ChunkRule,
+    GoldenSettings,
+    OcrSettings,
+    PromotionSettings,
+    SafetySettings,
+    SearchSettings,
+    SparseSettings,
+    TranslationSettings,
+    by_language,
+)
 from rag_platform.settings_llm import LlmSettings, MlflowSettings
 from rag_platform.settings_pipelines import EnrichmentSettings, RidesSettings
 from rag_platform.settings_source import explain, override, read_yaml
@@ -34,10 +47,13 @@ from rag_platform.settings_values import (
     Location,
     ModelName,
     Moment,
+    Name,
     Seconds,
     Section,
     Share,
     SourceName,
+    SourceUrl,
+    TenantName,
     Text,
     VectorStore,
     absolute,
@@ -69,9 +85,12 @@ class S3Settings(Section):
 class SourceSettings(Section):
     """A place that documents come from, seen through windows of a day or an hour."""
 
-    url: Location = Field(
+    url: SourceUrl = Field(
         description="Folder (path from the settings file's folder, from $RAG_PLATFORM_HOME or ~, "
-        "or file:///...) or s3://bucket/prefix."
+        "or file:///...), s3://bucket/prefix, or the address of another kind of source."
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="What the kind of source needs besides its address."
     )
     cadence: Literal["daily", "hourly"] = Field(
         default="daily", description="Length of a window, in UTC."
@@ -106,6 +125,24 @@ class SourceSettings(Section):
         default=None,
         description="Cron line (UTC) of the source's schedule; null for one run per window.",
     )
+    tenant: TenantName = Field(
+        default="default",
+        description="Whose documents these are; what belongs to different tenants never meets.",
+    )
+    acl: AclSettings | None = Field(
+        default=None, description="Who may read the documents; null for everybody."
+    )
+    safety: SafetySettings = Field(
+        default=SafetySettings(), description="Secrets, personal data, and text made for models."
+    )
+    near_duplicates: Annotated[float, Field(strict=True, ge=0.5, le=1)] | None = Field(
+        default=0.9,
+        description="Likeness (Jaccard of word shingles) from which two documents count as near "
+        "duplicates; null to leave them alone.",
+    )
+    translate: TranslationSettings | None = Field(
+        default=None, description="Translation before indexing; null for none."
+    )
 
     @field_validator("start")
     @classmethod
@@ -117,10 +154,11 @@ class SourceSettings(Section):
 class ChunkerSettings(Section):
     """How a clean document is cut into chunks; sizes are in tokens."""
 
-    strategy: Literal["fixed", "recursive", "semantic", "document"] = Field(
+    strategy: Literal["fixed", "recursive", "semantic", "document", "clause"] = Field(
         default="recursive",
         description="Cut at a `fixed` size, at the largest break that fits (`recursive`), where "
-        "the meaning turns (`semantic`), or at the headings of the `document`.",
+        "the meaning turns (`semantic`), at the headings of the `document`, or at these and at "
+        "every numbered `clause`.",
     )
     max_tokens: Annotated[int, Field(strict=True, ge=32)] = Field(
         default=400, description="Most tokens in a chunk, 32 or more."
@@ -129,6 +167,10 @@ class ChunkerSettings(Section):
         default=40,
         validate_default=True,
         description="Tokens that a chunk repeats of the one before; under half of `max_tokens`.",
+    )
+
+    rules: tuple[ChunkRule, ...] = Field(
+        default=(), description="Documents that are cut otherwise; the first rule that fits counts."
     )
 
     @field_validator("overlap")
@@ -185,6 +227,9 @@ class IndexSettings(Section):
     chunker: ChunkerSettings = Field(
         default=ChunkerSettings(), description="How documents are cut."
     )
+    sparse: Annotated[SparseSettings, BeforeValidator(by_language)] = Field(
+        default=SparseSettings(), description="How words are weighed for keyword search."
+    )
     embedder: EmbedderSettings = Field(
         default=EmbedderSettings(), description="What makes the vectors."
     )
@@ -228,6 +273,7 @@ class Settings(Section):
         default_factory=dict, description="Sources of documents by name."
     )
     limits: Limits = Field(default=Limits(), description="Limits of parsing one document.")
+    ocr: OcrSettings = Field(default=OcrSettings(), description="Pages that are pictures.")
     enrichment: EnrichmentSettings = Field(
         default=EnrichmentSettings(), description="What models add to documents."
     )
@@ -249,7 +295,17 @@ class Settings(Section):
     live: str = Field(
         default=None,
         validate_default=True,
-        description="The index that answers; may be left out where there is one only.",
+        description="The index that answers until another is promoted; may be left out where "
+        "there is one only.",
+    )
+    golden: dict[Name, GoldenSettings] = Field(
+        default_factory=dict, description="Queries with known answers, by name."
+    )
+    promotion: PromotionSettings = Field(
+        default=PromotionSettings(), description="How an index version becomes the live one."
+    )
+    search: SearchSettings = Field(
+        default=SearchSettings(), description="How the live index is searched and asked."
     )
     lock_timeout_s: Seconds = Field(
         default=60.0,

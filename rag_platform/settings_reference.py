@@ -1,6 +1,6 @@
 """The reference of settings as Markdown, written from the settings themselves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, get_args, get_origin
@@ -55,9 +55,16 @@ _KINDS: dict[Any, str] = {
 }
 
 
-def reference_markdown() -> str:
-    """One table for each section of the settings: name, what is allowed, default, meaning."""
-    return "\n".join([_INTRODUCTION, *_sections("", Settings)])
+def reference_markdown(options: Mapping[str, type[BaseModel]]) -> str:
+    """One table for each section of the settings: name, what is allowed, default, meaning; then
+    one for the options of each kind of source, by the schemes of its addresses."""
+    kinds = [
+        line
+        for schemes, model in options.items()
+        if model.model_fields
+        for line in _sections(f"sources.NAME.options of {schemes}", model)
+    ]
+    return "\n".join([_INTRODUCTION, *_sections("", Settings), *kinds])
 
 
 def _sections(path: str, model: type[BaseModel]) -> Iterator[str]:
@@ -79,13 +86,13 @@ def _sections(path: str, model: type[BaseModel]) -> Iterator[str]:
 def _inner_model(field: FieldInfo) -> tuple[type[BaseModel] | None, str]:
     """The model of a section, and what stands in its path for a name of the user's own."""
     kind: Any = field.annotation
-    is_mapping = get_origin(kind) is dict
-    if is_mapping:
-        kind = get_args(kind)[1]
+    is_mapping, is_list = get_origin(kind) is dict, get_origin(kind) is tuple
+    if is_mapping or is_list:
+        kind = get_args(kind)[1 if is_mapping else 0]
     elif type(None) in get_args(kind):
         kind = get_args(kind)[0]
     is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
-    return (kind if is_model else None), (".NAME" if is_mapping else "")
+    return (kind if is_model else None), (".NAME" if is_mapping else "[]" if is_list else "")
 
 
 def _allowed(field: FieldInfo) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from reprlib import repr as shortened
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -263,7 +263,11 @@ def fields_at(root: type[BaseModel], path: KeyPath) -> dict[str, Any]:
     kind: Any = root
     for key in path:
         is_model = isinstance(kind, type) and issubclass(kind, BaseModel)
-        # Otherwise dict[str, Model]: the key is a name of the user's own.
-        kind = kind.model_fields[str(key)].annotation if is_model else get_args(kind)[1]
+        if is_model:
+            kind = kind.model_fields[str(key)].annotation
+        else:  # tuple[Model, ...], or dict[str, Model], where the key is a name of the user's own
+            kind = get_args(kind)[0 if get_origin(kind) is tuple else 1]
+        if type(None) in get_args(kind):
+            kind = get_args(kind)[0]
     # The state folder is told by RAG_PLATFORM_HOME, never in the file.
     return {name: told for name, told in kind.model_fields.items() if name != "home"}

@@ -25,7 +25,10 @@ from pydantic import (
 
 from rag_platform.settings_source import masked
 
-STAGES = ("raw_docs", "parsed_docs", "clean_docs", "chunks", "embeddings", "vector_index")
+STAGES = (
+    *("raw_docs", "parsed_docs", "clean_docs", "translated_docs"),
+    *("chunks", "embeddings", "vector_index"),
+)
 
 
 class Section(BaseModel):
@@ -103,6 +106,18 @@ def _location(url: str, info: ValidationInfo) -> str:
     if scheme == "s3" and re.match(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/|$)", rest):
         return url.rstrip("/")
     raise ValueError("must be a folder (./docs or file:///data/docs) or s3://bucket/prefix")
+
+
+def _source_url(url: str, info: ValidationInfo) -> str:
+    """A location, or the address of another kind of source: scheme://what, without a password."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme in ("file", "s3"):
+        return _location(url, info)
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme) or not rest or re.search(r"\s", url):
+        raise ValueError("must be a folder, s3://bucket/prefix, or scheme://what of a source kind")
+    if "@" in rest.partition("/")[0]:
+        raise ValueError("must not hold a user or password; they come from the environment")
+    return url
 
 
 def _http(url: str) -> str:
@@ -183,7 +198,7 @@ def _glob(pattern: str) -> str:
         import pathspec
 
         try:
-            pathspec.GitIgnoreSpec.from_lines([pattern])
+            pathspec.GitIgnoreSpec.from_lines([pattern], backend="simple")
         except ValueError as error:
             raise ValueError("is no pattern as in .gitignore") from error
     return pattern
@@ -200,6 +215,7 @@ Label = Annotated[str, AfterValidator(_label)]
 Folder = Annotated[Path, BeforeValidator(_absolute_folder)]
 Glob = Annotated[str, Field(min_length=1), AfterValidator(_glob)]
 Location = Annotated[str, AfterValidator(_location)]
+SourceUrl = Annotated[str, AfterValidator(_source_url)]
 HttpUrl = Annotated[str, AfterValidator(_http)]
 VectorStore = Annotated[str, AfterValidator(_vector_store)]
 Catalog = Annotated[CatalogUrl, AfterValidator(_catalog)]
@@ -208,4 +224,5 @@ Cron = Annotated[str, AfterValidator(_cron)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
 SourceName = Annotated[str, AfterValidator(_name)]
 IndexName = Annotated[str, AfterValidator(_index_name)]
+TenantName = Annotated[str, AfterValidator(_name)]
 ModelName = Annotated[str, AfterValidator(_name)]

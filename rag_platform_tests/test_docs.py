@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from rag_platform.documents.sources import NotTaken, Selection, Source, SourceUnavailable
+from rag_platform.documents.sources import registry
+from rag_platform.documents.sources.base import Fetched, NotTaken, Source, SourceUnavailable
+from rag_platform.documents.sources.selection import Selection
 from rag_platform.settings import load
 from rag_platform.training.rows import DataFile
 from rag_platform.training.validation import validate
@@ -59,23 +61,30 @@ def manifest(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_source_of_ones_own(manifest: Path) -> None:
+def test_the_source_of_ones_own(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, _ = blocks(ROOT / "docs" / "extending.md", "python")
     names: dict[str, Any] = {}
     exec(code, names)
-    source: Source = names["ManifestSource"](
-        "manifest://x", Selection.of(("**",), ("drafts/",)), manifest=manifest
-    )
-    assert [[one.key for one in batch] for batch in source.batches()] == [["a.md", "evil.md"]]
-    fetched = source.fetch("a.md")
-    assert fetched is not None
+    monkeypatch.setattr(registry, "source_kinds", lambda: {"manifest": names["KIND"]})
+    selection = Selection.of(("**",), ("drafts/",))
+
+    def source(**options: Any) -> Source:
+        return registry.open_source(
+            "own", f"manifest://{manifest}", selection=selection, options=options
+        )
+
+    assert [[one.key for one in batch] for batch in source().batches()] == [["a.md", "evil.md"]]
+    fetched = source(blobs="blobs").fetch("a.md")
+    assert isinstance(fetched, Fetched)
     assert (fetched.content, fetched.modified) == (b"first", 7.0)
-    assert source.fetch("gone.md") is None
+    assert source().fetch("gone.md") is None
     with pytest.raises(NotTaken):
-        source.fetch("evil.md")
+        source().fetch("evil.md")
+    with pytest.raises(registry.BadSource, match=r"sources\.own\.options\.blobbs: unknown option"):
+        source(blobbs="x")
     manifest.write_text("{")
     with pytest.raises(SourceUnavailable):
-        list(source.batches())
+        list(source().batches())
 
 
 def test_the_seventh_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

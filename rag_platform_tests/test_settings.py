@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from rag_platform.documents.sources.registry import options_by_scheme
 from rag_platform.errors import PlatformError
 from rag_platform.settings import PROJECT_ROOT, Settings, SettingsError, SourceSettings, load
 from rag_platform.settings_reference import reference_markdown
@@ -75,6 +76,10 @@ def problems(path: Path, **environ: str) -> tuple[str, ...]:
     return caught.value.problems
 
 
+# Settings of a source that have tests of their own.
+DEPTHS = {"options", "tenant", "acl", "safety", "near_duplicates", "translate"}
+
+
 def test_every_setting_is_read(write: Write, tmp_path: Path) -> None:
     settings = load(write(FULL), {"RAG_PLATFORM_HOME": str(tmp_path / "state")})
     assert settings.storage == "s3://bucket/state"
@@ -92,7 +97,7 @@ def test_every_setting_is_read(write: Write, tmp_path: Path) -> None:
     }
     assert settings.llm.prices["gpt-4o-mini"].input_per_million == Decimal("0.15")
     feed = settings.sources["feed"]
-    assert feed.model_dump() == {
+    assert feed.model_dump(exclude=DEPTHS) == {
         "url": "s3://bucket/feed",
         "cadence": "hourly",
         "start": datetime(2026, 6, 30, 4, tzinfo=UTC),
@@ -144,7 +149,11 @@ def test_defaults_need_no_server(write: Write, tmp_path: Path, text: str) -> Non
 
 def test_source_defaults(write: Write, tmp_path: Path) -> None:
     manuals = load(write(FULL), {}).sources["manuals"]
-    assert manuals.model_dump() == {
+    assert manuals.tenant == "default"
+    assert (manuals.acl, manuals.translate) == (None, None)
+    assert (manuals.safety.secrets, manuals.safety.pii) == ("mask", "count")
+    assert manuals.near_duplicates == 0.9
+    assert manuals.model_dump(exclude=DEPTHS) == {
         "url": f"file://{tmp_path}/docs",
         "cadence": "daily",
         "start": datetime(2026, 6, 30, tzinfo=UTC),
@@ -309,8 +318,8 @@ INDEX = "indexes:\n  docs_v1:\n    chunker: {"
         (
             "zzz: 1\n",
             "1:1: zzz: unknown setting; known here: storage, catalog, vector_store, s3, llm, "
-            "mlflow, sources, limits, enrichment, rides, models, notifications, indexes, live, "
-            "lock_timeout_s, automation",
+            "mlflow, sources, limits, ocr, enrichment, rides, models, notifications, indexes, "
+            "live, golden, promotion, search, lock_timeout_s, automation",
         ),
         (
             "llm: {openai_api_key: sk-123}\n",
@@ -375,9 +384,8 @@ INDEX = "indexes:\n  docs_v1:\n    chunker: {"
             "letter",
         ),
         (
-            "sources:\n  m: {url: ftp://host/docs, start: 2026-06-30}\n",
-            "2:7: sources.m.url: must be a folder (./docs or file:///data/docs) or "
-            "s3://bucket/prefix",
+            "sources:\n  m: {url: ftp://ann:pw@host/docs, start: 2026-06-30}\n",
+            "2:7: sources.m.url: must not hold a user or password; they come from the environment",
         ),
         (
             "sources:\n  m: {url: ., start: 20260630}\n",
@@ -493,6 +501,27 @@ INDEX = "indexes:\n  docs_v1:\n    chunker: {"
 )
 def test_a_problem_names_place_setting_and_remedy(write: Write, text: str, expected: str) -> None:
     assert problems(write(text)) == (f"platform.yaml:{expected}",)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("rides: {urrl: ./x}", ["1:9: rides.urrl: unknown setting; did you mean 'url'?"]),
+        (
+            "indexes: {d: {chunker: {rules: [{match: x, strategy: clause, strateg: y}]}}}",
+            ["1:62: indexes.d.chunker.rules.0.strateg: unknown setting; did you mean 'strategy'?"],
+        ),
+        (
+            "sources: {a: {url: ., start: 2026-06-30, acl: {fille: x}}}",
+            ["1:48: sources.a.acl.fille: unknown setting; did you mean 'file'?"],
+        ),
+    ],
+)
+def test_a_misspelt_setting_of_an_optional_section_or_a_list(
+    write: Write, text: str, expected: list[str]
+) -> None:
+    found = problems(write(text))
+    assert [line for line in found if "unknown" in line] == [f"platform.yaml:{e}" for e in expected]
 
 
 def test_all_problems_are_listed_in_the_order_of_the_file(write: Write) -> None:
@@ -677,14 +706,17 @@ def test_settings_are_frozen(write: Write) -> None:
 
 def test_the_committed_reference_is_current() -> None:
     written = (PROJECT_ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert written == reference_markdown(), "run python docs/generate_settings.py"
+    assert written == reference_markdown(options_by_scheme()), (
+        "run python docs/generate_settings.py"
+    )
 
 
 def test_the_reference_shows_every_kind_of_default() -> None:
-    lines = reference_markdown().splitlines()
+    lines = reference_markdown(options_by_scheme()).splitlines()
     for line in (
         "| `url` | text | required | Folder (path from the settings file's folder, from "
-        "$RAG_PLATFORM_HOME or ~, or file:///...) or s3://bucket/prefix. |",
+        "$RAG_PLATFORM_HOME or ~, or file:///...), s3://bucket/prefix, or the address of another "
+        "kind of source. |",
         "| `cadence` | `daily`, `hourly` | `daily` | Length of a window, in UTC. |",
         "| `dimensions` | whole number from 1 or null | `null` | Numbers in a vector; null for the "
         "model's own. |",

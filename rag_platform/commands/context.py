@@ -4,9 +4,9 @@ Light to import, as the verbs are: what is heavy comes with the platform or the 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from rag_platform.platform import Platform
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def reader_options(command: _Command) -> _Command:
+    """Who asks: `tenant` and `groups` of a verb that searches."""
+    tenant = click.option("--tenant", metavar="NAME", help="Whose documents; needed with several.")
+    groups = click.option(
+        "--as", "groups", multiple=True, metavar="GROUP", help="A group of the reader's; repeat it."
+    )
+    return tenant(groups(command))
 
 
 @contextmanager

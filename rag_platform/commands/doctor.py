@@ -211,11 +211,12 @@ def _home(settings: Settings) -> Finding:
 def _webserver(settings: Settings) -> Finding:
     from rag_platform.defs.operations import launch
 
-    stages = launch.STAGES + launch.INDEX_STAGES
     keys = [
         key
         for source in settings.sources
-        for key in launch.keys_of(source, list(settings.indexes), stages=stages)
+        for key in launch.keys_of(
+            source, list(settings.indexes), stages=launch.stages_of(settings, source)
+        )
     ]
     url = launch.webserver_url()
     if launch.webserver_serves(keys):

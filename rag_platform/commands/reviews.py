@@ -242,7 +242,7 @@ def _text_of(platform: "Platform", review: "Review") -> str | None:
 def _queue(found: "Sequence[Review]", now: float) -> "Table":
     from rich.table import Table
 
-    from rag_platform.documents.sources import utc
+    from rag_platform.documents.windows import utc
     from rag_platform.operations.terminal import escape
 
     table = Table()
@@ -262,7 +262,7 @@ def _queue(found: "Sequence[Review]", now: float) -> "Table":
 
 
 def _details(review: "Review") -> Iterator[str]:
-    from rag_platform.documents.sources import utc
+    from rag_platform.documents.windows import utc
     from rag_platform.operations.terminal import escape
 
     yield f"[bold]Review {review.id}: {escape(review.title)}[/]"

@@ -155,7 +155,9 @@ def replay_of(
     for name in indexes:
         platform.index_settings(name)
     only_branch = index is not None and not refresh and _all_cleaned(platform, source, windows)
-    stages = launch.INDEX_STAGES if only_branch else launch.STAGES + launch.INDEX_STAGES
+    every = launch.stages_of(platform.settings, source)
+    # A translation is part of the branch: it is there already, or it is what the branch needs.
+    stages = every[len(launch.STAGES) :] if only_branch else every
     config = launch.step_config(source, "raw_docs", refresh=True) if refresh else {}
     return Replay(source, windows, launch.keys_of(source, indexes, stages=stages), config)
 

@@ -20,6 +20,7 @@ from rag_platform.storage.schema import (
     documents,
     listing,
     passes,
+    source_cursors,
 )
 
 _BATCH = 500
@@ -84,19 +85,28 @@ class ChangeLog:
         url: str,
         allow_deletions: bool,
         raw_fingerprint: str,
+        complete: bool = True,
+        since: str | None = None,
+        cursor: str | None = None,
     ) -> PassReport:
-        """Write the pass down, or raise `SourceListingRefused` and write nothing."""
+        """Write the pass down, or raise `SourceListingRefused` and write nothing.
+
+        A listing that is not `complete` holds what happened after the cursor `since`; in the same
+        transaction `cursor` becomes the place where the next one goes on.
+        """
         with self._catalog.begin() as connection:
             pass_no = self._next_pass(connection, window)
             objects = connection.execute(
-                sa.select(sa.func.count()).where(listing.c.source == self.name)
+                sa.select(sa.func.count()).where(listing.c.source == self.name, ~listing.c.gone)
             ).scalar_one()
-            self._insert_changes(connection, window, pass_no)
+            self._insert_changes(connection, window, pass_no, complete=complete)
             self._pair_moves(connection, window, pass_no)
             counts = self._count(connection, window, pass_no)
             gone = counts.get("deleted", 0)
             if not allow_deletions:
-                self._refuse_implausible(connection, objects, gone, url=url)
+                # Without a complete listing, nothing listed says that nothing happened.
+                shown = objects if complete else max(objects, 1)
+                self._refuse_implausible(connection, shown, gone, url=url)
             listed = objects - waiting + gone
             counts.pop("departed", None)
             changed = sum(counts.values())
@@ -109,7 +119,13 @@ class ChangeLog:
                     objects=objects,
                     listed=listed,
                     unchanged=listed - changed,
+                    complete=complete,
+                    since=since,
+                    cursor=cursor,
                 )
+            if cursor is not None:
+                self._advance(connection, window, pass_no, cursor)
+            self._note_access(connection)
             self._note_touched(connection, window, pass_no)
             self._update_documents(connection, window, pass_no, raw_fingerprint)
             connection.execute(sa.delete(listing).where(listing.c.source == self.name))
@@ -127,7 +143,27 @@ class ChangeLog:
             .limit(1)
         ).first()
 
-    def _insert_changes(self, connection: sa.Connection, window: str, pass_no: int) -> None:
+    def cursor(self) -> str | None:
+        """Where the next increment of the source goes on; None before the first."""
+        with self._catalog.read() as connection:
+            found: str | None = connection.scalar(
+                sa.select(source_cursors.c.cursor).where(source_cursors.c.source == self.name)
+            )
+        return found
+
+    def _advance(self, connection: sa.Connection, window: str, pass_no: int, cursor: str) -> None:
+        row = {
+            "source": self.name,
+            "cursor": cursor,
+            "window": window,
+            "pass_no": pass_no,
+            "at": time.time(),
+        }
+        self._catalog.upsert(connection, source_cursors, [row])
+
+    def _insert_changes(
+        self, connection: sa.Connection, window: str, pass_no: int, *, complete: bool
+    ) -> None:
         """One row per document that came, changed or went."""
         known = listing.outerjoin(
             documents,
@@ -153,6 +189,13 @@ class ChangeLog:
             )
             .order_by(listing.c.key)
         )
+        of_key = (
+            listing.c.source == documents.c.source,
+            listing.c.key == documents.c.key,
+        )
+        is_gone = ~sa.exists().where(*of_key)
+        if not complete:
+            is_gone = sa.exists().where(*of_key, listing.c.gone)
         went = (
             sa.select(
                 *page,
@@ -166,10 +209,7 @@ class ChangeLog:
             .where(
                 documents.c.source == self.name,
                 ~documents.c.gone,
-                ~sa.exists().where(
-                    listing.c.source == documents.c.source,
-                    listing.c.key == documents.c.key,
-                ),
+                is_gone,
             )
             .order_by(documents.c.key)
         )
@@ -241,6 +281,9 @@ class ChangeLog:
         objects: int,
         listed: int,
         unchanged: int,
+        complete: bool = True,
+        since: str | None = None,
+        cursor: str | None = None,
     ) -> None:
         connection.execute(
             sa.insert(passes).values(
@@ -252,7 +295,24 @@ class ChangeLog:
                 listed=listed,
                 unchanged=unchanged,
                 settled=unchanged == listed,
+                complete=complete,
+                since=since,
+                cursor=cursor,
             )
+        )
+
+    def _note_access(self, connection: sa.Connection) -> None:
+        """Who may read a document may change without its bytes."""
+        same = (listing.c.source == documents.c.source, listing.c.key == documents.c.key)
+        told = sa.select(listing.c.acl).where(*same).scalar_subquery()
+        connection.execute(
+            sa.update(documents)
+            .where(
+                documents.c.source == self.name,
+                ~documents.c.gone,
+                sa.exists().where(*same, listing.c.acl.is_distinct_from(documents.c.acl)),
+            )
+            .values(acl=told)
         )
 
     def _note_touched(self, connection: sa.Connection, window: str, pass_no: int) -> None:
@@ -316,7 +376,7 @@ class ChangeLog:
         """The pass's changes with what the listing said, in order, a batch at a time."""
         last = 0
         statement = (
-            sa.select(changes, listing.c.etag, listing.c.failure, listing.c.detail)
+            sa.select(changes, listing.c.etag, listing.c.failure, listing.c.detail, listing.c.acl)
             .outerjoin(
                 listing,
                 sa.and_(listing.c.source == changes.c.source, listing.c.key == changes.c.key),
@@ -343,14 +403,8 @@ def implausible_loss(objects: int, gone: int, *, known: int, share: float) -> st
 
 
 _DOCUMENT_FACTS = (
-    "seq",
-    "window",
-    "pass_no",
-    "gone",
-    "etag",
-    "size",
-    "modified",
-    "sha256",
+    *("seq", "window", "pass_no", "gone", "etag"),
+    *("size", "modified", "sha256", "acl"),
 )
 
 
@@ -368,6 +422,7 @@ def _document(row: Any) -> dict[str, Any]:
         "modified": row.modified,
         "sha256": row.sha256,
         "empty": False,
+        "acl": row.acl,
     }
 
 

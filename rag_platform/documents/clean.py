@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,34 +11,62 @@ import sqlalchemy as sa
 from rag_platform.documents.cleaning import CLEANING_VERSION, Unusable, clean, title_of
 from rag_platform.documents.page import passes_of
 from rag_platform.documents.parsed import ParsedDocs
+from rag_platform.documents.safety.screen import NOTHING, Screen, as_columns
 from rag_platform.documents.settlement import Settlement
-from rag_platform.documents.sources import Source
+from rag_platform.documents.sources.base import Source
+from rag_platform.encoders.languages import detect
+from rag_platform.settings_documents import SafetySettings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.pages import PageStore, PartKey
 from rag_platform.storage.schema import passes
 
 STAGE = "clean_docs"
+_SETTLED = ["seq", "doc_id", "reason", "detail", "text_hash", "empty"]
+_SETTLED += ["kinds", "hidden", "injection", "action"]
+
+# Gets the window, the pass, and its documents that have a text, in batches of dicts with doc_id,
+# text_hash and text. Called again when it was interrupted.
+AfterSettle = Callable[[str, int, Iterator[list[dict[str, Any]]]], None]
 
 
 @dataclass(slots=True)
 class CleanFigures:
-    """What one run over a page did; counts of documents, `characters` of clean text."""
+    """What one run over a page did; counts of documents, `characters` of clean text.
+
+    `masked` documents lost secrets or personal data, `quarantined` ones are dead for them, and
+    those `to_review` speak to a model.
+    """
 
     cleaned: int = 0
     failed: int = 0
     empty: int = 0
+    masked: int = 0
+    quarantined: int = 0
+    to_review: int = 0
     hidden_characters: int = 0
     characters: int = 0
     reused_passes: int = 0
 
 
 class CleanDocs:
-    """The cleaning stage of one source."""
+    """The cleaning stage of one source.
+
+    `after_settle` is called for each pass once its outcomes are known, before it counts as settled.
+    """
 
     def __init__(
-        self, source: Source, parsed: ParsedDocs, *, catalog: Catalog, pages: PageStore
+        self,
+        source: Source,
+        parsed: ParsedDocs,
+        *,
+        catalog: Catalog,
+        pages: PageStore,
+        safety: SafetySettings | None = None,
+        after_settle: AfterSettle | None = None,
     ) -> None:
         self.name = parsed.source
+        self._screen = Screen(safety or SafetySettings())
+        self._after_settle = after_settle
         self._source = source
         self._parsed = parsed
         self._catalog = catalog
@@ -49,7 +77,7 @@ class CleanDocs:
         version = self._pages.version(self._parsed.part(window, pass_no))
         if version is None:
             return None
-        basis = f"{CLEANING_VERSION}\n{version}".encode()
+        basis = f"{CLEANING_VERSION}\n{self._screen.fingerprint}\n{version}".encode()
         return PartKey((self.name,), STAGE, window, pass_no, hashlib.sha256(basis).hexdigest())
 
     def run(self, window: str) -> CleanFigures:
@@ -70,10 +98,16 @@ class CleanDocs:
             else:
                 figures.reused_passes += 1
             if fresh or not self._is_settled(window, pass_no):
-                columns = ["seq", "doc_id", "reason", "detail", "text_hash", "empty"]
-                rows = self._pages.read(part, columns=columns)
-                settlement.settle(window, pass_no, rows)
+                settlement.settle(window, pass_no, self._pages.read(part, columns=_SETTLED))
+                if self._after_settle is not None:
+                    self._after_settle(window, pass_no, self._texts(part))
+                settlement.close(window, pass_no)
         return figures
+
+    def _texts(self, part: PartKey) -> Iterator[list[dict[str, Any]]]:
+        columns = ["doc_id", "text_hash", "text", "empty"]
+        for batch in self._pages.read(part, columns=columns):
+            yield [row for row in batch.to_pylist() if row["text"] and not row.pop("empty")]
 
     def schema_problems(self, windows: Sequence[str]) -> list[str]:
         """What is wrong with the clean parts of some windows; empty when they fit."""
@@ -136,31 +170,61 @@ class CleanDocs:
         except Unusable as unusable:
             figures.failed += 1
             return kept | _no_text(unusable.reason, unusable.detail)
-        figures.cleaned += 1
-        figures.empty += not result.text.strip()
-        figures.hidden_characters += result.hidden
-        figures.characters += len(result.text)
         metadata = json.loads(row["metadata"])
-        return kept | {
-            "reason": None,
-            "detail": None,
-            "text": result.text,
-            "text_hash": hashlib.sha256(result.text.encode()).hexdigest(),
-            "empty": not result.text.strip(),
-            "title": title_of(row["title"], result.text, row["key"]),
-            "language": metadata.get("language", "")[:16].lower(),
-            "page_starts": list(result.page_starts),
-            "quality": result.quality,
-        }
+        hidden = result.hidden + _number(metadata.get("hidden_characters", ""))
+        language = detect(result.text, metadata.get("language", ""))
+        screened = self._screen(
+            result.text,
+            title=title_of(row["title"], result.text, row["key"]),
+            metadata=metadata,
+            page_starts=result.page_starts,
+            language=language,
+        )
+        found = as_columns(screened) | {"hidden": hidden}
+        figures.hidden_characters += hidden
+        if screened.reason is not None:
+            figures.failed += 1
+            figures.quarantined += 1
+            return kept | _no_text(screened.reason, screened.detail) | found | {"metadata": "{}"}
+        text = screened.text
+        figures.cleaned += 1
+        figures.empty += not text.strip()
+        figures.masked += screened.text != result.text
+        figures.to_review += screened.action == "review"
+        figures.characters += len(text)
+        return (
+            kept
+            | found
+            | {
+                "reason": None,
+                "detail": None,
+                "text": text,
+                "text_hash": hashlib.sha256(text.encode()).hexdigest(),
+                "empty": not text.strip(),
+                "title": screened.title,
+                "language": language,
+                "metadata": json.dumps(screened.metadata, ensure_ascii=False, sort_keys=True),
+                "page_starts": list(screened.page_starts),
+                "quality": result.quality,
+            }
+        )
 
 
 def _no_text(reason: str, detail: str) -> dict[str, Any]:
     empty = dict.fromkeys(("text", "text_hash", "title", "language", "page_starts", "quality"))
-    return {"reason": reason, "detail": detail, "empty": False} | empty
+    return {"reason": reason, "detail": detail, "empty": False, "hidden": 0} | NOTHING | empty
+
+
+def _number(digits: str) -> int:
+    """A count that a parser left in the metadata."""
+    return int(digits) if digits.isascii() and digits.isdigit() else 0
 
 
 def clean_schema() -> Any:
-    """The columns of a clean part: one row per document, `text` null when `reason` says why."""
+    """The columns of a clean part: one row per document, `text` null when `reason` says why.
+
+    `kinds` (a JSON object of counts), `hidden`, `injection` and `action` as in safety_findings.
+    """
     import pyarrow as pa
 
     return pa.schema(
@@ -180,5 +244,9 @@ def clean_schema() -> Any:
             ("page_starts", pa.list_(pa.int32())),
             ("metadata", pa.string()),
             ("quality", pa.float32()),
+            ("kinds", pa.string()),
+            ("hidden", pa.int64()),
+            ("injection", pa.float32()),
+            ("action", pa.string()),
         ]
     )

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import PurePosixPath
 
 # Bumped whenever the same parsed text would come out different.
-CLEANING_VERSION = "1"
+CLEANING_VERSION = "2"
 
 # Format characters that show nothing: zero-width, soft hyphen, bidi controls, tags block.
 _INVISIBLE = re.compile(

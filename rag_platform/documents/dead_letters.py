@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from rag_platform.documents.parsed import MAX_ATTEMPTS
-from rag_platform.documents.sources import utc
+from rag_platform.documents.windows import utc
 from rag_platform.storage import schema
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import dead_letters, documents

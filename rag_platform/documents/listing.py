@@ -5,13 +5,23 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from rag_platform.documents.access import Access, written
 from rag_platform.documents.identity import document_id
-from rag_platform.documents.sources import Fetched, ListedObject, NotTaken, Source
+from rag_platform.documents.sources.base import (
+    Fetched,
+    Known,
+    ListedObject,
+    NotTaken,
+    Source,
+    Unchanged,
+)
 from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.memo import DEFAULT_TENANT
 from rag_platform.storage.pages import PageStore, PartKey
 from rag_platform.storage.schema import documents, listing
 
@@ -20,6 +30,9 @@ _BATCH = 500
 _IN_FLIGHT = 64
 _BYTES_IN_FLIGHT = 64_000_000
 _VANISHED = "vanished"
+# Where a listing does not tell sizes.
+_UNKNOWN_SIZE = 16_000_000
+_LISTED = ("etag", "size", "modified", "fetched", "failure", "detail", "gone", "acl")
 
 
 class Listing:
@@ -32,24 +45,34 @@ class Listing:
         *,
         max_bytes: int,
         catalog: Catalog,
+        access: Access | None = None,
+        tenant: str = DEFAULT_TENANT,
     ) -> None:
+        """`access` says who may read a document; None: everybody."""
+        self._tenant = tenant
         self.name = name
         self.source = source
+        self._access = access
         self._max_bytes = max_bytes
         self._catalog = catalog
 
-    def ask(self) -> None:
-        """Bring the listing into its table."""
+    def ask(self, since: str | None = None, until: datetime | None = None) -> None:
+        """Bring the listing into its table: all there is, or what happened after a cursor."""
+        rules = self._access.rules(self.source) if self._access else None
         with self._catalog.begin() as connection:
             connection.execute(sa.delete(listing).where(listing.c.source == self.name))
-        for batch in self.source.batches():
-            rows = [self._row(found) for found in batch]
+        # Two names that are not UTF-8 may be shown alike: the first stands for both. Of several
+        # events of a key the last counts.
+        update = () if self.source.complete else _LISTED
+        for batch in self.source.batches(since, until):
+            rows = [self._row(found, rules.of(found) if rules else None) for found in batch]
+            if not self.source.complete:
+                rows = list({row["key"]: row for row in rows}.values())
             # A transaction each: a slow listing must not keep other writers waiting.
             with self._catalog.begin() as connection:
-                # Two names that are not UTF-8 may be shown alike: the first stands for both.
-                self._catalog.upsert(connection, listing, rows, update=())
+                self._catalog.upsert(connection, listing, rows, update=update)
 
-    def _row(self, found: ListedObject) -> dict[str, Any]:
+    def _row(self, found: ListedObject, acl: tuple[str, ...] | None) -> dict[str, Any]:
         return {
             "source": self.name,
             "key": found.key,
@@ -59,6 +82,8 @@ class Listing:
             "fetched": False,
             "failure": found.failure,
             "detail": found.detail,
+            "gone": found.gone,
+            "acl": written(acl),
         }
 
     def fetch(self, is_due: Callable[[Any], bool], *, pages: PageStore, part: PartKey) -> int:
@@ -85,16 +110,29 @@ class Listing:
 
     def _candidates(self) -> Iterator[Any]:
         statement = (
-            sa.select(listing)
-            .where(
-                listing.c.source == self.name,
-                ~sa.exists().where(
+            sa.select(
+                listing,
+                documents.c.etag.label("known_etag"),
+                documents.c.size.label("known_size"),
+                documents.c.modified.label("known_modified"),
+                documents.c.sha256.label("known_sha256"),
+            )
+            .outerjoin(
+                documents,
+                sa.and_(
                     documents.c.source == listing.c.source,
                     documents.c.key == listing.c.key,
                     ~documents.c.gone,
-                    documents.c.etag == listing.c.etag,
-                    documents.c.size == listing.c.size,
-                    documents.c.modified == listing.c.modified,
+                ),
+            )
+            .where(
+                listing.c.source == self.name,
+                ~listing.c.gone,
+                sa.or_(
+                    documents.c.etag.is_distinct_from(listing.c.etag),
+                    listing.c.etag.is_(None),
+                    documents.c.size.is_distinct_from(listing.c.size),
+                    documents.c.modified.is_distinct_from(listing.c.modified),
                 ),
             )
             .order_by(listing.c.key)
@@ -119,11 +157,13 @@ class Listing:
             for row, content in self._in_order(executor, due):
                 taken.append(row)
                 if content is not None:
+                    media_type = row.pop("_media_type")
                     writer.add(
                         {
                             "key": row["_key"],
                             "sha256": row["sha256"],
                             "content": content,
+                            "media_type": media_type,
                         },
                         size=len(content),
                     )
@@ -139,7 +179,7 @@ class Listing:
         pending: deque[tuple[int, Future[Any]]] = deque()
         size = 0
         for row in due:
-            weight = min(row.size, self._max_bytes)
+            weight = min(row.size or _UNKNOWN_SIZE, self._max_bytes)
             while pending and (len(pending) >= _IN_FLIGHT or size + weight > _BYTES_IN_FLIGHT):
                 done, future = pending.popleft()
                 size -= done
@@ -155,7 +195,7 @@ class Listing:
             "_source": self.name,
             "_key": row.key,
             "fetched": True,
-            "doc_id": document_id(self.name, row.key),
+            "doc_id": document_id(self.name, row.key, self._tenant),
             "etag": row.etag,
             "size": row.size,
             "modified": row.modified,
@@ -167,9 +207,14 @@ class Listing:
             return noted, None
         try:
             self._check_size(row.size)
-            fetched = self.source.fetch(row.key)
+            known = None
+            if row.known_sha256 is not None:
+                known = Known(row.known_etag, row.known_modified, row.known_sha256)
+            fetched = self.source.fetch(row.key, known)
             if fetched is None:
                 return noted | _failure(_VANISHED, ""), None
+            if isinstance(fetched, Unchanged):
+                return noted | _as_known(row, fetched), None
             self._check_size(len(fetched.content))  # it may have grown since
         except NotTaken as error:
             refused = noted | _failure(error.reason, error.detail)
@@ -208,8 +253,19 @@ class Listing:
                 taken,
             )
             vanished = [row["_key"] for row in taken if row["failure"] == _VANISHED]
+            self._let_go(connection, vanished)
+
+    def _let_go(self, connection: sa.Connection, vanished: list[str]) -> None:
+        """What was there when it was listed, and is not any more: not listed, or told to be gone
+        where what is not listed is nothing new."""
+        of_these = (listing.c.source == self.name, listing.c.key.in_(vanished))
+        if self.source.complete:
+            connection.execute(sa.delete(listing).where(*of_these))
+        else:
             connection.execute(
-                sa.delete(listing).where(listing.c.source == self.name, listing.c.key.in_(vanished))
+                sa.update(listing)
+                .where(*of_these)
+                .values(gone=True, fetched=False, failure=None, doc_id=None)
             )
 
 
@@ -217,7 +273,15 @@ def raw_schema() -> Any:
     """The columns of a raw part: one row per object that could be read."""
     import pyarrow as pa
 
-    return pa.schema([("key", pa.string()), ("sha256", pa.string()), ("content", pa.binary())])
+    return pa.schema(
+        [
+            ("key", pa.string()),
+            ("sha256", pa.string()),
+            ("content", pa.binary()),
+            # Not in parts that were written before sources told it.
+            ("media_type", pa.string()),
+        ]
+    )
 
 
 def _facts(fetched: Fetched) -> dict[str, Any]:
@@ -226,6 +290,16 @@ def _facts(fetched: Fetched) -> dict[str, Any]:
         "size": len(fetched.content),
         "modified": fetched.modified,
         "sha256": hashlib.sha256(fetched.content).hexdigest(),
+        "_media_type": fetched.media_type,
+    }
+
+
+def _as_known(row: Any, unchanged: Unchanged) -> dict[str, Any]:
+    return {
+        "etag": unchanged.etag,
+        "size": row.known_size,
+        "modified": unchanged.modified,
+        "sha256": row.known_sha256,
     }
 
 

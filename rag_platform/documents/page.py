@@ -1,13 +1,23 @@
 """Reading a page of the change log: its passes, and those of its changes that still stand."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
+from rag_platform.storage.pages import PartKey
 from rag_platform.storage.schema import changes, documents
 
 GONE_KINDS = ("deleted", "departed")
+
+
+class CleanStage(Protocol):
+    """A stage of a source whose parts hold clean documents."""
+
+    name: str
+
+    def part(self, window: str, pass_no: int) -> PartKey | None:
+        """Where the documents of one pass are kept; None before they are."""
 
 
 def passes_of(connection: sa.Connection, source: str, window: str) -> list[int]:

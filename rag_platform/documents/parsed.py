@@ -12,8 +12,10 @@ import sqlalchemy as sa
 
 from rag_platform.documents.page import GONE_KINDS, passes_of, standing, standing_by_key
 from rag_platform.documents.parsing.formats import detect, fingerprint
+from rag_platform.documents.parsing.ocr import can_read_more, engine_state, missing, text_rules
 from rag_platform.documents.parsing.pool import ParserPool
 from rag_platform.documents.parsing.result import (
+    MAY_BE_PICTURES,
     Hints,
     Kind,
     Parsed,
@@ -23,7 +25,7 @@ from rag_platform.documents.parsing.result import (
 )
 from rag_platform.documents.raw import raw_part
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.memo import Memo, memo_key
+from rag_platform.storage.memo import DEFAULT_TENANT, Memo, memo_key
 from rag_platform.storage.pages import PageStore, PartKey, PartWriter
 from rag_platform.storage.schema import changes, dead_letters
 
@@ -32,8 +34,16 @@ STAGE = "parsed_docs"
 MAX_ATTEMPTS = 2
 
 # Parsing these costs more than remembering the result.
-_REMEMBERED = frozenset({Kind.HTML, Kind.PDF, Kind.DOCX})
+_REMEMBERED = frozenset(Kind) - {Kind.MARKDOWN, Kind.TEXT}
+# Metadata of a parsed document: OCR was used; or pages wait for it, or took too long.
+_READ = "ocr_pages"
+_UNREAD = ("needs_ocr", "ocr_timeouts")
 _MEMO_BATCH = 100
+
+
+# Called with a document's key, the pages done and the pages in all, about once a second.
+Watch = Callable[[str, int, int], None]
+_Keys = tuple[bytes, ...]
 
 
 @dataclass(slots=True)
@@ -58,9 +68,11 @@ class ParsedDocs:
         memo: Memo,
         pages: PageStore,
         limits: ParseLimits,
+        tenant: str = DEFAULT_TENANT,
         pool: Callable[[ParseLimits], ParserPool] = ParserPool,
     ) -> None:
         self.source = source
+        self.tenant = tenant
         self._catalog = catalog
         self._memo = memo
         self._pages = pages
@@ -69,25 +81,29 @@ class ParsedDocs:
 
     @property
     def fingerprint(self) -> str:
-        """What the text depends on besides the bytes: parsers and their libraries."""
-        joined = "\n".join(fingerprint(kind) for kind in sorted(Kind))
+        """What the text depends on besides the bytes: parsers, their libraries, rules of OCR."""
+        kinds = (fingerprint(kind) for kind in sorted(Kind))
+        joined = "\n".join([*kinds, text_rules(self._limits.ocr)])
         return hashlib.sha256(joined.encode()).hexdigest()
 
     @property
     def attempt_fingerprint(self) -> str:
-        """What a failure depends on besides the bytes: also the limits."""
+        """What a failure depends on besides the bytes: also the limits, and what OCR finds here."""
         limits = json.dumps(asdict(self._limits), sort_keys=True)
-        return hashlib.sha256(f"{self.fingerprint}{limits}".encode()).hexdigest()
+        engine = engine_state(self._limits.ocr)
+        return hashlib.sha256(f"{self.fingerprint}{limits}{engine}".encode()).hexdigest()
 
     def part(self, window: str, pass_no: int) -> PartKey:
         """Where the parsed documents of one pass are kept."""
         return PartKey((self.source,), STAGE, window, pass_no, self.fingerprint)
 
-    def run(self, window: str, *, retry: bool = False) -> ParseFigures:
+    def run(self, window: str, *, retry: bool = False, watch: Watch | None = None) -> ParseFigures:
         """Parse what the page brought. Passes parsed before are reused.
 
         With `retry`, failed documents are parsed again; without it only those whose parser or
-        limits have changed since. Documents in quarantine are not.
+        limits have changed since. Documents in quarantine are not. Documents with pages that wait
+        for an OCR engine, or had too little time, are parsed again as soon as there is one, or
+        more. `watch` is told of the pages of long documents.
         """
         figures = ParseFigures()
         with self._catalog.read() as connection:
@@ -97,16 +113,18 @@ class ParsedDocs:
                 part = self.part(window, pass_no)
                 again = self._to_retry(window, pass_no, retry=retry)
                 if self._pages.version(part) is not None:
+                    again |= self._unread(part)
                     if not again:
                         figures.reused_passes += 1
                         continue
-                    self._parse_again(part, again, pool, figures)
+                    self._parse_again(part, again, pool, figures, watch)
                 else:
-                    self._parse(part, pool, figures, only=None, kept=iter(()))
+                    self._parse(part, pool, figures, watch, only=None, kept=iter(()))
         return figures
 
     def _to_retry(self, window: str, pass_no: int, *, retry: bool) -> set[str]:
         """Keys of this pass's dead letters that deserve another attempt."""
+        attempt = self.attempt_fingerprint
         with self._catalog.read() as connection:
             rows = connection.execute(
                 sa.select(dead_letters).where(
@@ -119,12 +137,28 @@ class ParsedDocs:
             return {
                 row.key
                 for row in rows
-                if row.fingerprint != self.attempt_fingerprint
+                if row.fingerprint != attempt
                 or (retry and row.attempts < MAX_ATTEMPTS)
             }
 
+    def _unread(self, part: PartKey) -> set[str]:
+        """Keys of documents with text and with pages that could be read now."""
+        if missing(self._limits.ocr):
+            return set()
+        return {
+            row["key"]
+            for batch in self._pages.read(part, columns=["key", "metadata"])
+            for row in batch.to_pylist()
+            if can_read_more(json.loads(row["metadata"] or "{}"), self._limits.ocr)
+        }
+
     def _parse_again(
-        self, part: PartKey, again: set[str], pool: ParserPool, figures: ParseFigures
+        self,
+        part: PartKey,
+        again: set[str],
+        pool: ParserPool,
+        figures: ParseFigures,
+        watch: Watch | None,
     ) -> None:
         kept = (
             row
@@ -132,7 +166,7 @@ class ParsedDocs:
             for row in batch.to_pylist()
             if row["key"] not in again
         )
-        self._parse(part, pool, figures, only=again, kept=kept)
+        self._parse(part, pool, figures, watch, only=again, kept=kept)
         self._count_attempts(part, again)
 
     def _count_attempts(self, part: PartKey, again: set[str]) -> None:
@@ -163,6 +197,7 @@ class ParsedDocs:
         part: PartKey,
         pool: ParserPool,
         figures: ParseFigures,
+        watch: Watch | None,
         *,
         only: set[str] | None,
         kept: Iterator[dict[str, Any]],
@@ -171,7 +206,7 @@ class ParsedDocs:
             for row in kept:
                 writer.add(row, size=len(row["text"] or "") + 200)
             work = _Work(self, part, writer, figures)
-            for change, outcome in pool.parse_all(work.documents(only)):
+            for change, outcome in pool.parse_all(work.documents(only), _by_key(watch)):
                 work.take(change, outcome)
             work.flush()
         self._pages.retire(part)
@@ -193,8 +228,10 @@ class _Work:
         self._part = part
         self._writer = writer
         self._figures = figures
+        rules = stage._limits.ocr
+        self._ocr = f"{text_rules(rules)} {engine_state(rules)}"
         self._fresh: dict[bytes, bytes] = {}
-        self._keys: dict[int, bytes] = {}
+        self._keys: dict[int, _Keys] = {}
 
     def documents(self, only: set[str] | None) -> Iterator[tuple[Any, bytes, Hints]]:
         """The pass's documents that must be parsed; what is remembered is written at once."""
@@ -209,39 +246,53 @@ class _Work:
                 keys = [row["key"] for row in rows]
                 found = standing_by_key(connection, statement, self._stage.source, keys)
             wanted = [
-                (found[row["key"]], row["content"])
+                (found[row["key"]], row["content"], row.get("media_type") or "")
                 for row in rows
                 if row["key"] in found and found[row["key"]].sha256 == row["sha256"]
             ]
             yield from self._unremembered(wanted)
 
-    def _unremembered(self, wanted: list[tuple[Any, bytes]]) -> Iterator[tuple[Any, bytes, Hints]]:
-        keys = {}
-        for change, content in wanted:
-            kind = _kind(change.key, content)
-            if kind in _REMEMBERED:
-                keys[change.seq] = memo_key("parse", fingerprint(kind), content)
-        known = self._memo.get_many(keys.values()) if keys else {}
-        for change, content in wanted:
+    def _unremembered(
+        self, wanted: list[tuple[Any, bytes, str]]
+    ) -> Iterator[tuple[Any, bytes, Hints]]:
+        keys = {
+            change.seq: found
+            for change, content, media_type in wanted
+            if (found := self._memo_keys(_kind(Hints(change.key, media_type), content), content))
+        }
+        known = self._memo.get_many(key for found in keys.values() for key in found) if keys else {}
+        for change, content, media_type in wanted:
             self._figures.bytes += len(content)
-            value = known.get(keys.get(change.seq, b""))
+            found = keys.get(change.seq, ())
+            value = next((known[key] for key in found if key in known), None)
             if value is not None:
                 self._figures.remembered += 1
                 self._write(change, _thaw(value))
                 continue
-            if change.seq in keys:
-                self._keys[change.seq] = keys[change.seq]
-            yield change, content, Hints(name=change.key)
+            self._keys[change.seq] = found
+            yield change, content, Hints(change.key, media_type)
+
+    def _memo_keys(self, kind: Kind | None, content: bytes) -> "_Keys":
+        """Under which the text may be remembered: without OCR first, with it last.
+
+        So other rules of OCR, or another engine, do not concern what had no pictures.
+        """
+        if kind not in _REMEMBERED:
+            return ()
+        basis = [fingerprint(kind)]
+        if kind in MAY_BE_PICTURES:
+            basis.append(f"{basis[0]} {self._ocr}")
+        return tuple(memo_key("parse", text, content, self._stage.tenant) for text in basis)
 
     def take(self, change: Any, outcome: Parsed | ParseFailure) -> None:
-        """Write one outcome of the pool, and remember it when it was dear."""
-        key = self._keys.pop(change.seq, None)
+        """Write one outcome of the pool, and remember it when it was dear and is whole."""
+        keys = self._keys.pop(change.seq, ())
         if isinstance(outcome, ParseFailure):
             self._figures.failed += 1
         else:
             self._figures.parsed += 1
-            if key is not None:
-                self._fresh[key] = _freeze(outcome)
+            if keys and not any(name in outcome.metadata for name in _UNREAD):
+                self._fresh[keys[-1 if _READ in outcome.metadata else 0]] = _freeze(outcome)
                 if len(self._fresh) >= _MEMO_BATCH:
                     self.flush()
         self._write(change, outcome)
@@ -303,9 +354,15 @@ def parsed_schema() -> Any:
     )
 
 
-def _kind(key: str, content: bytes) -> Kind | None:
+def _by_key(watch: Watch | None) -> Callable[[Any, int, int], None] | None:
+    if watch is None:
+        return None
+    return lambda change, page, pages: watch(change.key, page, pages)
+
+
+def _kind(hints: Hints, content: bytes) -> Kind | None:
     try:
-        return detect(content, Hints(name=key))
+        return detect(content, hints)
     except ParseRefused:
         return None  # the pool says the same, and why
 

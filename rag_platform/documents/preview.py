@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rag_platform.documents.sources import ListedObject
+from rag_platform.documents.sources.base import ListedObject
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import documents
 

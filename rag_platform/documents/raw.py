@@ -6,13 +6,14 @@ replayed as recorded.
 """
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from rag_platform.documents.changelog import ChangeLog, PassReport
 from rag_platform.documents.listing import Listing
 from rag_platform.documents.preview import ListingPreview, preview
-from rag_platform.documents.sources import Source, utc
-from rag_platform.documents.windows import Calendar
+from rag_platform.documents.sources.base import Source
+from rag_platform.documents.windows import Calendar, utc
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.pages import PageStore, PartKey
 
@@ -55,6 +56,14 @@ class RawDocs:
         """Where the documents come from."""
         return self._listing.source
 
+    def written(self) -> set[str]:
+        """The windows that have a page."""
+        return self._log.written()
+
+    def cursor(self) -> str | None:
+        """Where the next increment of the source goes on; None for one that is listed whole."""
+        return self._log.cursor()
+
     def run(
         self, window: str, *, refresh: bool = False, allow_deletions: bool = False
     ) -> PassReport:
@@ -68,26 +77,34 @@ class RawDocs:
             if not refresh and self._is_closed(window, written):
                 return self._replay(window, written)
             self._begin(window)
-            self._listing.ask()
+            since = None if refresh else self._log.cursor()
+            # Read again from its first event, it must come as far as it was.
+            again = refresh and not self.source.complete
+            self._listing.ask(since, None if again else self._ends(window))
             waiting = self._listing.fetch(
                 self._due(window, written),
                 pages=self._pages,
                 part=raw_part(self.name, window, self._log.next_pass(window)),
             )
-            return self._log.record(
+            done = self._log.record(
                 window,
                 waiting,
                 url=self.source.url,
                 allow_deletions=allow_deletions,
                 raw_fingerprint=RAW_FINGERPRINT,
+                complete=self.source.complete,
+                since=since,
+                cursor=self.source.cursor(),
             )
+            self.source.recorded()
+        return done
 
     def preview(self, window: str) -> ListingPreview:
         """What asking the source now would find for the window; records nothing."""
         self.calendar.check(window)
         return preview(
             self.name,
-            self.source.batches(),
+            self.source.look(self._log.cursor(), self._ends(window)),
             catalog=self._catalog,
             is_due=self._due(window, self._log.written()),
         )
@@ -104,6 +121,12 @@ class RawDocs:
         last = self._log.last_pass(window)
         return PassReport(window, None, last.objects, last.listed, {})
 
+    def _ends(self, window: str) -> datetime | None:
+        """Until when what happened belongs to the window; None: until now."""
+        if self._dated_by == "seen" or window == self.calendar.current():
+            return None
+        return self.calendar.end(window)
+
     def _due(self, window: str, written: set[str]) -> Callable[[Any], bool]:
         """Whether a candidate belongs to this window's page.
 
@@ -112,7 +135,8 @@ class RawDocs:
         """
 
         def is_due(row: Any) -> bool:
-            if self._dated_by == "seen":
+            # Of a source that tells what happened, the listing itself ends with the window.
+            if self._dated_by == "seen" or not self.source.complete:
                 return True
             if self._dated_by == "path":
                 own = self.calendar.of_path(row.key) or window

@@ -1,5 +1,6 @@
 """What a page came to: the outcomes of its newest pass, its dead letters, its documents."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,13 @@ import sqlalchemy as sa
 
 from rag_platform.documents.settlement import OUTCOMES
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import changes, dead_letters, documents, passes
+from rag_platform.storage.schema import (
+    changes,
+    dead_letters,
+    documents,
+    passes,
+    safety_findings,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,9 @@ def _outcomes(
         .group_by(outcome)
     )
     counts = {row.outcome: row.n for row in rows}
+    if not last.complete:  # what did not happen is not listed
+        counts["unchanged"] = counts.get("unchanged", 0) + last.unchanged
+        return {name: counts[name] for name in OUTCOMES if counts.get(name)}
     # Of those that did not change: what an earlier pass left to wait, or dead.
     waiting = _count(
         connection,
@@ -131,6 +141,67 @@ def _count(
     connection: sa.Connection, table: sa.FromClause, *conditions: sa.ColumnElement[bool]
 ) -> int:
     return connection.scalar(sa.select(sa.func.count()).select_from(table).where(*conditions)) or 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found in one document; `kinds` counts findings by kind."""
+
+    key: str
+    action: str
+    injection: float
+    hidden: int
+    kinds: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyReport:
+    """What was found in the documents of a page.
+
+    `documents` counts by kind of finding those that have it, `findings` how often it stands in
+    them all; `actions` counts documents by what was done. `worst` are those that need a person
+    most: quarantined, for review, masked, then the rest.
+    """
+
+    documents: dict[str, int]
+    findings: dict[str, int]
+    actions: dict[str, int]
+    worst: tuple[Finding, ...]
+
+
+_ACTIONS = ("quarantined", "review", "masked", "none")
+
+
+def safety(catalog: Catalog, source: str, window: str, *, most: int = 50) -> SafetyReport:
+    """What was found in a page's documents, with at most so many of them by name."""
+    table = safety_findings
+    statement = (
+        sa.select(table, documents.c.key)
+        .join(documents, documents.c.doc_id == table.c.doc_id)
+        .where(table.c.source == source, table.c.window == window)
+        .order_by(
+            sa.case({name: n for n, name in enumerate(_ACTIONS)}, value=table.c.action),
+            table.c.injection.desc(),
+            documents.c.key,
+        )
+    )
+    held: Counter[str] = Counter()
+    found: Counter[str] = Counter()
+    actions: Counter[str] = Counter()
+    worst: list[Any] = []
+    with catalog.read() as connection:
+        for row in connection.execute(statement):
+            held.update(row.kinds.keys())
+            found.update(row.kinds)
+            actions[row.action] += 1
+            if len(worst) < most:
+                worst.append(Finding(row.key, row.action, row.injection, row.hidden, row.kinds))
+    return SafetyReport(
+        documents=dict(held.most_common()),
+        findings=dict(found.most_common()),
+        actions={name: actions[name] for name in _ACTIONS if actions[name]},
+        worst=tuple(worst),
+    )
 
 
 def too_many_dead(page: PageReport, max_share: float) -> str | None:

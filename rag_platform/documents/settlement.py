@@ -1,14 +1,15 @@
 """Settling a pass: every change gets exactly one outcome, every failure its dead letter."""
 
+import json
 import time
 from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
 
-from rag_platform.documents.page import standing
+from rag_platform.documents.page import GONE_KINDS, standing
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import changes, dead_letters, documents, passes
+from rag_platform.storage.schema import changes, dead_letters, documents, passes, safety_findings
 
 # The outcomes that add up to what a pass listed, in the order people read them.
 OUTCOMES = (
@@ -24,6 +25,8 @@ OUTCOMES = (
 )
 
 _BATCH = 500
+# What cleaning refuses; the rest is refused by the parsers.
+_REFUSED_HERE = ("garbled", "secrets", "pii")
 
 
 class Settlement:
@@ -39,9 +42,10 @@ class Settlement:
         self._fingerprint = fingerprint
 
     def settle(self, window: str, pass_no: int, rows: "Iterable[Any]") -> None:
-        """Settle a pass from its clean rows (seq, doc_id, reason, detail, text_hash, empty).
+        """Settle a pass from its clean rows: seq, doc_id, reason, detail, text_hash, empty, and
+        what was found: kinds, hidden, injection, action.
 
-        Safe to repeat.
+        Safe to repeat; `close` ends it.
         """
         statement = standing(self._source, window, pass_no)
         for batch in rows:
@@ -61,6 +65,7 @@ class Settlement:
             if not current:
                 return
             self._keep_texts(connection, current)
+            self._keep_findings(connection, current, stands)
             same = [
                 row["seq"]
                 for row in current
@@ -93,6 +98,31 @@ class Settlement:
                 for row in rows
             ],
         )
+
+    def _keep_findings(
+        self, connection: sa.Connection, rows: list[dict[str, Any]], stands: dict[int, Any]
+    ) -> None:
+        found = [
+            {
+                "doc_id": row["doc_id"],
+                "source": self._source,
+                "window": stands[row["seq"]].window,
+                "seq": row["seq"],
+                "action": row["action"],
+                "injection": row["injection"],
+                "hidden": row["hidden"],
+                "kinds": json.loads(row["kinds"]),
+            }
+            for row in rows
+            if row["kinds"] != "{}" or row["hidden"] or row["injection"]
+        ]
+        connection.execute(
+            sa.delete(safety_findings).where(
+                safety_findings.c.doc_id.in_([row["doc_id"] for row in rows])
+            )
+        )
+        if found:
+            connection.execute(sa.insert(safety_findings), found)
 
     def _set_outcome(self, connection: sa.Connection, numbers: list[int], outcome: str) -> None:
         connection.execute(
@@ -136,7 +166,7 @@ class Settlement:
             "window": change.window,
             "pass_no": change.pass_no,
             "seq": change.seq,
-            "stage": "clean_docs" if row["reason"] == "garbled" else "parsed_docs",
+            "stage": "clean_docs" if row["reason"] in _REFUSED_HERE else "parsed_docs",
             "reason": row["reason"],
             "detail": row["detail"],
             "sha256": change.sha256,
@@ -165,11 +195,7 @@ class Settlement:
 
     def _settle_rest(self, window: str, pass_no: int) -> None:
         """Outcomes that need the whole pass: superseded, duplicate, and what the kind says."""
-        of_pass = sa.and_(
-            changes.c.source == self._source,
-            changes.c.window == window,
-            changes.c.pass_no == pass_no,
-        )
+        of_pass = self._of_pass(window, pass_no)
         own = documents.alias("own")
         other = documents.alias("other")
         stands = sa.exists().where(own.c.doc_id == changes.c.doc_id, own.c.seq == changes.c.seq)
@@ -195,6 +221,18 @@ class Settlement:
                     .where(of_pass, changes.c.outcome.is_(None), condition)
                     .values(outcome=outcome)
                 )
+            gone = sa.select(documents.c.doc_id).where(
+                documents.c.gone,
+                documents.c.doc_id.in_(
+                    sa.select(changes.c.doc_id).where(of_pass, changes.c.kind.in_(GONE_KINDS))
+                ),
+            )
+            connection.execute(sa.delete(safety_findings).where(safety_findings.c.doc_id.in_(gone)))
+
+    def close(self, window: str, pass_no: int) -> None:
+        """Say that a pass is settled, if each of its changes has an outcome."""
+        of_pass = self._of_pass(window, pass_no)
+        with self._catalog.begin() as connection:
             open_ = connection.scalar(
                 sa.select(sa.func.count()).where(of_pass, changes.c.outcome.is_(None))
             )
@@ -207,3 +245,10 @@ class Settlement:
                 )
                 .values(settled=open_ == 0)
             )
+
+    def _of_pass(self, window: str, pass_no: int) -> sa.ColumnElement[bool]:
+        return sa.and_(
+            changes.c.source == self._source,
+            changes.c.window == window,
+            changes.c.pass_no == pass_no,
+        )

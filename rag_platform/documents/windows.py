@@ -70,6 +70,10 @@ class Calendar:
             yield key
             begins += self._length
 
+    def end(self, key: str) -> datetime:
+        """The first moment after a window."""
+        return datetime.strptime(key, self._format).replace(tzinfo=UTC) + self._length
+
     def of_time(self, moment: datetime) -> str:
         """The window of a past moment; before the calendar: its first, after it: the current."""
         return min(self.key(max(moment, self.start)), self.current())
@@ -85,3 +89,12 @@ class Calendar:
                 datetime(day.year, day.month, day.day, int(found["h"] or 0), tzinfo=UTC)
             )
         return None
+
+
+_LAST_SECOND = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+_FIRST_SECOND = datetime(1, 1, 1, tzinfo=UTC).timestamp()
+
+
+def utc(seconds: float) -> datetime:
+    """A datetime from seconds since 1970; times out of the calendar are its first or last."""
+    return datetime.fromtimestamp(min(max(seconds, _FIRST_SECOND), _LAST_SECOND), UTC)

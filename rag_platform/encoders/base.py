@@ -38,14 +38,17 @@ class Embedder(ABC):
 
 
 class SparseEncoder(ABC):
-    """Turns passages and queries into sparse vectors; `fingerprint` as an Embedder's."""
+    """Turns passages and queries into sparse vectors; `fingerprint` as an Embedder's.
+
+    `language` is an ISO 639-1 code, "" where it is not known.
+    """
 
     fingerprint: str
 
     @abstractmethod
-    def passage(self, text: str) -> SparseVector:
-        """The weights of a passage's terms; empty when the text has none."""
+    def passage(self, text: str, *, title: str = "", language: str = "") -> SparseVector:
+        """The weights of the terms of a passage and its document's title; empty without any."""
 
     @abstractmethod
-    def query(self, text: str) -> SparseVector:
+    def query(self, text: str, *, language: str = "") -> SparseVector:
         """The weights of a query's terms; empty when the text has none."""

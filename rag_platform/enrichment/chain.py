@@ -35,12 +35,16 @@ def enrichment(
     clean: CleanDocs,
     *,
     rules: EnrichmentSettings,
+    max_injection: float,
     gateway: Callable[[str], Gateway],
     catalog: Catalog,
     memo: Memo,
     pages: PageStore,
 ) -> Enrichment:
-    """The stages over the clean documents of a source; `gateway` opens one for a purpose."""
+    """The stages over the clean documents of a source; `gateway` opens one for a purpose.
+
+    A document whose text speaks to a model by more than `max_injection` goes to a person.
+    """
 
     def step(recipe: Recipe, before: Step | None = None) -> Step:
         return Step(
@@ -57,6 +61,11 @@ def enrichment(
     summary = step(recipes.summary(), entities)
     classification = step(recipes.classification(rules.labels), summary)
     enriched = EnrichedDocs(
-        clean, (entities, summary, classification), rules=rules, catalog=catalog, pages=pages
+        clean,
+        (entities, summary, classification),
+        rules=rules,
+        max_injection=max_injection,
+        catalog=catalog,
+        pages=pages,
     )
     return Enrichment(clean.name, entities, summary, classification, enriched)

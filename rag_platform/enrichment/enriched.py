@@ -14,13 +14,14 @@ import sqlalchemy as sa
 from rag_platform.documents.clean import CleanDocs
 from rag_platform.enrichment.calibration import Calibrations
 from rag_platform.enrichment.fields import missing_of
-from rag_platform.enrichment.gate import Proposal, Verdict, decide
+from rag_platform.enrichment.gate import Proposal, Verdict, decide, lowered
 from rag_platform.enrichment.letters import forget_gone
 from rag_platform.enrichment.metadata import UNKNOWN_LANGUAGE, document_metadata
 from rag_platform.enrichment.progress import clean_documents
 from rag_platform.enrichment.quality import Measures, PageMeter, PageQuality, history
 from rag_platform.enrichment.review_queue import ReviewQueue, close_gone, decisions_for
 from rag_platform.enrichment.steps import Step, standing_rows
+from rag_platform.settings_documents import SafetySettings
 from rag_platform.settings_pipelines import EnrichmentSettings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.pages import PageStore, PartKey
@@ -30,11 +31,11 @@ logger = logging.getLogger(__name__)
 
 STAGE = "enriched_docs"
 # Part of every part's name; a change means that columns, metadata or merging changed.
-ENRICHED_VERSION = "1"
+ENRICHED_VERSION = "2"
 _BATCH = 200
 _PATIENCE_S = 600.0
 _CLEAN = ["seq", "doc_id", "key", "reason", "empty", "text", "text_hash", "title", "language"]
-_CLEAN += ["metadata", "quality"]
+_CLEAN += ["metadata", "quality", "injection"]
 
 
 @dataclass(slots=True)
@@ -59,8 +60,10 @@ class EnrichedDocs:
         rules: EnrichmentSettings,
         catalog: Catalog,
         pages: PageStore,
+        max_injection: float = SafetySettings().max_injection,
     ) -> None:
         self.source = clean.name
+        self._max_injection = max_injection
         self._clean = clean
         self._steps = steps  # entities, summary, classification
         self._rules = rules
@@ -188,12 +191,17 @@ class EnrichedDocs:
             for proposal in current:
                 calibration = calibrations.of(proposal.prompt, proposal.model)
                 raw = proposal.raw_confidence
-                confidence = None if raw is None else calibration(raw)
+                confidence = lowered(
+                    None if raw is None else calibration(raw),
+                    proposal.injection,
+                    self._max_injection,
+                )
                 verdict = decide(
                     proposal,
                     confidence=confidence,
                     rules=self._rules,
                     page_problems=figures.quality.problems,
+                    max_injection=self._max_injection,
                     decision=reviewed.get(proposal.text_hash),
                 )
                 figures.statuses[verdict.status] += 1
@@ -277,6 +285,7 @@ def _merge(document: dict[str, Any], results: dict[str, dict[str, Any]]) -> dict
         "label": label,
         "raw_confidence": classified["confidence"],
         **{name: classified[name] for name in ("method", "model", "prompt")},
+        "injection": round(document["injection"], 3),
     }
 
 
@@ -337,5 +346,6 @@ def enriched_schema() -> Any:
             ("method", pa.string()),
             ("model", pa.string()),
             ("prompt", pa.string()),
+            ("injection", pa.float64()),
         ]
     )

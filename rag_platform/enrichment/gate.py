@@ -23,7 +23,8 @@ DECISIONS = ("approved", "corrected", "rejected")
 class Proposal:
     """What the steps made of a document: a row of an enriched part.
 
-    `waiting` says why the document waits for a later run; `failed` names the steps that failed.
+    `waiting` says why the document waits for a later run; `failed` names the steps that failed;
+    `injection` says from 0 to 1 how surely the document speaks to a model.
     """
 
     seq: int
@@ -39,6 +40,7 @@ class Proposal:
     method: str | None
     model: str | None
     prompt: str | None
+    injection: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,14 @@ def decide(
     confidence: float | None,
     rules: EnrichmentSettings,
     page_problems: Sequence[str],
+    max_injection: float = 1.0,
     decision: Any = None,
 ) -> Verdict:
     """What becomes of a document.
 
-    `confidence` is the calibrated one; `decision` is the decided review of its text, if any: it
-    holds, whatever a model says later, as long as there is the label that it gives.
+    `confidence` is the calibrated one, `lowered`; from an injection score of `max_injection` on a
+    person is asked, however sure a model is. `decision` is the decided review of its text, if any:
+    it holds, whatever a model says later, as long as there is the label that it gives.
     """
     if decision is not None:
         found = decided(decision)
@@ -88,6 +92,9 @@ def decide(
     without = "".join(f"; without {stage}" for stage in proposal.failed)
     if reaction == "review":
         return Verdict("in_review", f"page: {page_problems[0]}{without}", proposal.fields)
+    if _is_suspect(proposal.injection, max_injection):
+        reason = f"speaks to a model: injection score {proposal.injection:.3f} of {max_injection:g}"
+        return Verdict("in_review", reason + without, proposal.fields)
     if confidence is None:
         reason = f"no confidence: the model gives none (method {proposal.method or 'none'})"
         return Verdict("in_review", reason + without, proposal.fields)
@@ -96,6 +103,18 @@ def decide(
         return Verdict("in_review", reason + without, proposal.fields)
     reason = f"confidence {confidence:.3f} passes the gate of {rules.gate:g}"
     return Verdict("published", reason + without, proposal.fields)
+
+
+def lowered(confidence: float | None, injection: float, max_injection: float) -> float | None:
+    """The confidence in what a model said of a document: less by the share in which the document
+    itself may have told the model what to say."""
+    if confidence is None or not _is_suspect(injection, max_injection):
+        return confidence
+    return confidence * (1 - injection)
+
+
+def _is_suspect(injection: float, max_injection: float) -> bool:
+    return injection > 0 and injection >= max_injection
 
 
 def decided(review: Any) -> Verdict:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from rag_platform.documents.sources import utc
+from rag_platform.documents.windows import utc
 from rag_platform.enrichment.fields import FieldsRefused, corrections
 from rag_platform.enrichment.gate import DECISIONS, decided
 from rag_platform.enrichment.progress import clean_documents
 from rag_platform.errors import PlatformError
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import documents, enrichments, notifications, reviews
+from rag_platform.storage.schema import documents, enrichments, reviews
+from rag_platform.storage.schema_models import notifications
 
 if TYPE_CHECKING:
     from rag_platform.storage.outbox import Outbox

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rag_platform.documents.clean import CleanDocs
 from rag_platform.documents.identity import point_id
-from rag_platform.documents.page import passes_of, standing
-from rag_platform.documents.sources import utc
+from rag_platform.documents.page import CleanStage, passes_of, standing
+from rag_platform.documents.windows import utc
 from rag_platform.indexing.chunking.chunker import Chunker
 from rag_platform.indexing.processes import in_order
 from rag_platform.indexing.progress import note_figures
 from rag_platform.indexing.version import IndexVersion
 from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.memo import DEFAULT_TENANT
 from rag_platform.storage.pages import PageStore, PartKey
 from rag_platform.storage.schema import changes
 
@@ -45,11 +45,13 @@ class Chunks:
     def __init__(
         self,
         index: IndexVersion,
-        clean: CleanDocs,
+        clean: CleanStage,
         *,
         catalog: Catalog,
         pages: PageStore,
+        tenant: str = DEFAULT_TENANT,
     ) -> None:
+        self.tenant = tenant
         self.index = index
         self.source = clean.name
         self._clean = clean
@@ -83,7 +85,7 @@ class Chunks:
         for pass_no in numbers:
             part = self.part(window, pass_no)
             if part is None:
-                raise RuntimeError(f"{self.source} {window}: clean_docs must run before chunks")
+                raise RuntimeError(f"{self.source} {window}: the stage before chunks must run")
             if self._pages.version(part) is not None:
                 figures.reused_passes += 1
                 continue
@@ -184,7 +186,9 @@ def _chunk(chunker: Chunker, document: dict[str, Any]) -> Iterator[dict[str, Any
     names = ("seq", "doc_id", "key", "uri", "title", "language", "modified")
     shared = {name: document[name] for name in names}
     occurrences: Counter[str] = Counter()
-    for chunk in chunker.chunk(document["text"], tuple(document["page_starts"])):
+    for chunk in chunker.chunk(
+        document["text"], tuple(document["page_starts"]), key=document["key"]
+    ):
         text_hash = hashlib.sha256(chunk.text.encode()).hexdigest()[:32]
         occurrence = occurrences[text_hash]
         occurrences[text_hash] += 1

@@ -16,7 +16,7 @@ from rag_platform.indexing.processes import in_order
 from rag_platform.indexing.progress import note_figures, unapplied, unapplied_passes
 from rag_platform.llm.budget import BudgetExceeded
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.memo import Memo, memo_key
+from rag_platform.storage.memo import DEFAULT_TENANT, Memo, memo_key
 from rag_platform.storage.pages import PageStore
 from rag_platform.storage.schema import changes
 
@@ -40,9 +40,9 @@ class EmbedFigures:
     deferred_chunks: int = 0
 
 
-def passage_key(embedder: Embedder, text: str) -> bytes:
+def passage_key(embedder: Embedder, text: str, tenant: str = DEFAULT_TENANT) -> bytes:
     """The memo key of a passage's vector."""
-    return memo_key("passage", embedder.fingerprint, text.encode())
+    return memo_key("passage", embedder.fingerprint, text.encode(), tenant)
 
 
 def vector_bytes(vector: Vectors) -> bytes:
@@ -134,14 +134,17 @@ class Embeddings:
         for window in windows:
             for pass_no in unapplied_passes(self._catalog, index, source, window):
                 for texts, _ in self._texts(window, pass_no):
-                    yield window, [passage_key(self._embedder, text) for text in texts]
+                    yield window, [self._key(text) for text in texts]
+
+    def _key(self, text: str) -> bytes:
+        return passage_key(self._embedder, text, self._chunks.tenant)
 
     def _wanted(
         self, window: str, pass_no: int, figures: EmbedFigures
     ) -> Iterator[dict[bytes, tuple[str, int]]]:
         """Text and size of the chunks of a pass that have no vector yet, by memo key."""
         for texts, tokens in self._texts(window, pass_no):
-            keys = [passage_key(self._embedder, text) for text in texts]
+            keys = [self._key(text) for text in texts]
             known = self._memo.known(keys)
             wanted: dict[bytes, tuple[str, int]] = {}
             for key, text, count in zip(keys, texts, tokens, strict=True):

@@ -62,7 +62,7 @@ def index_need(
         need.documents += left.documents
         for batch in _batches(_rows(catalog, stage)):
             need.chunks += len(batch)
-            keys = [passage_key(stage.index.embedder, row["text"]) for row in batch]
+            keys = [passage_key(stage.index.embedder, row["text"], stage.tenant) for row in batch]
             known = memo.known(keys)
             for key, row in zip(keys, batch, strict=True):
                 short = int.from_bytes(key[:8], "big")

@@ -1,39 +1,65 @@
-"""Reconciling: what a collection holds against what the catalog recorded, and the repair."""
+"""Reconciling: what a collection holds against what the catalog recorded, and the repair.
 
-from collections.abc import Iterator, Sequence
+A large collection is not read for it. Each point carries the mark of its document, which is the
+beginning of the digest in the catalog; counted by mark, the collection tells which documents lost
+points, gained some, or are those of an older day. Of the rest a 128th is read in full each day,
+vectors too, so that all of it has been read after 128 days.
+"""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import sqlalchemy as sa
 
 from rag_platform.encoders.base import Vectors
 from rag_platform.indexing.chunks import Chunks
+from rag_platform.indexing.digests import digest_of
 from rag_platform.indexing.embeddings import passage_key, vector_from
-from rag_platform.indexing.vector_index import ApplyFigures, IndexWriter, Wanted
+from rag_platform.indexing.index_writer import ApplyFigures, IndexWriter, Wanted
+from rag_platform.indexing.retirement import refuse_retired
 from rag_platform.indexing.version import IndexVersion
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.memo import Memo
+from rag_platform.storage.memo import DEFAULT_TENANT, Memo
 from rag_platform.storage.pages import PageStore
 from rag_platform.storage.schema import index_documents
-from rag_platform.storage.vectors.base import Collection, Point, VectorStore
+from rag_platform.storage.vectors.base import (
+    Collection,
+    Payload,
+    Point,
+    SparseVector,
+    VectorStore,
+    mark_of,
+)
 
+T = TypeVar("T")
+
+# Documents read from the collection at a time, rows from the catalog.
 _BATCH = 200
+_ROWS = 2_000
+# Up to so many points a collection is read in full each time: that takes seconds.
+_SMALL = 20_000
+_TURNS = 128
+_DAY_S = 86_400
 # A store may round a vector; it does not turn it.
 _SAME_DIRECTION = 0.999
 
 
 @dataclass(slots=True)
 class ReconcileReport:
-    """What was found and done. Counts of documents, `orphan_points` of points.
+    """What was found and done. Counts of documents, `points`, `read` and `orphan_points` of points.
 
     `drifted` documents have missing, foreign or changed points; `unrepaired` ones could not be
-    rebuilt from what is stored: their pages must be replayed.
+    rebuilt from what is stored: their pages must be replayed. `read` points were compared in full.
     """
 
     index: str
     documents: int = 0
     points: int = 0
+    read: int = 0
     drifted: int = 0
     orphan_points: int = 0
     repaired: int = 0
@@ -69,10 +95,16 @@ class Reconciler:
         self._pages = pages
         self._vectors = vectors
 
-    def run(self, *, repair: bool) -> ReconcileReport:
-        """Read the whole collection; with `repair`, rebuild what drifted from chunks and memo,
-        remove what nobody owns, and reclaim the space of deleted points."""
-        report = ReconcileReport(self._index.name)
+    def run(
+        self, *, repair: bool, full: bool | None = None, today: int | None = None
+    ) -> ReconcileReport:
+        """Compare the collection with the catalog. With `repair`, rebuild what drifted from chunks
+        and memo, remove what nobody owns, and reclaim the space of deleted points.
+
+        `full` reads every point; by default where there are few. `today` is a day as a number:
+        it says whose turn it is to be read otherwise. Raises `Retired`, `LockTimeout`.
+        """
+        refuse_retired(self._catalog, self._index.name)
         self._index.register(self._catalog)
         with (
             self._catalog.exclusive(f"index-{self._index.name}"),
@@ -82,51 +114,120 @@ class Reconciler:
                 fingerprint=self._index.fingerprint,
             ) as collection,
         ):
-            writer = IndexWriter(self._index, collection, catalog=self._catalog, memo=self._memo)
-            for batch in self._known():
-                report.documents += len(batch)
-                drifted = set(writer.drifted([row.doc_id for row in batch]))
-                report.drifted += len(drifted)
-                if repair and drifted:
-                    self._repair(writer, [row for row in batch if row.doc_id in drifted], report)
-                whole = [row.doc_id for row in batch if row.doc_id not in drifted]
-                self._check_vectors(collection, whole, report, repair=repair)
-            orphans = list(self._orphans(collection))
+            check = _Check(self, collection, ReconcileReport(self._index.name), repair=repair)
+            if full is None:
+                full = collection.count() <= _SMALL
+            check.documents(full=full, today=today if today is not None else _today())
+            check.orphans(full=full)
             if repair:
-                collection.delete(orphans)
                 collection.optimize()
-            report.orphan_points = 0 if repair else len(orphans)
-            report.points = collection.count()
-        return report
+            check.report.points = collection.count()
+        return check.report
 
-    def _check_vectors(
-        self,
-        collection: Collection,
-        doc_ids: Sequence[str],
-        report: ReconcileReport,
-        *,
-        repair: bool,
+
+class _Check:
+    """One run over an open collection, whose index lock is held."""
+
+    def __init__(
+        self, parts: Reconciler, collection: Collection, report: ReconcileReport, *, repair: bool
     ) -> None:
-        """Points of sound documents whose vector is not the one remembered for their text."""
-        present = collection.present(doc_ids)
-        payloads = {point: found for points in present.values() for point, found in points.items()}
-        embedder = self._index.embedder
-        keys = {point: passage_key(embedder, found["text"]) for point, found in payloads.items()}
-        known = self._memo.get_many(keys.values())
-        stored = collection.vectors(list(payloads))
-        strayed = [
-            Point(
-                point, vector, self._index.sparse.passage(payloads[point]["text"]), payloads[point]
+        self.report = report
+        self._index = parts._index
+        self._chunks = parts._chunks
+        self._catalog = parts._catalog
+        self._memo = parts._memo
+        self._pages = parts._pages
+        self._collection = collection
+        self._repairs = repair
+        self._writer = IndexWriter(self._index, collection, catalog=self._catalog, memo=self._memo)
+        self._marks = collection.marks()  # those that no document explains are left in the end
+        self._read: set[str] = set()
+
+    def documents(self, *, full: bool, today: int) -> None:
+        """Read what its marks do not vouch for, and whose turn it is."""
+        for batch in self._known():
+            self.report.documents += len(batch)
+            doubtful = [row for row in batch if not self._is_marked(row)]
+            sound = [row for row in batch if row.chunks and self._is_marked(row)]
+            for row in sound:
+                del self._marks[mark_of(row.digest)]
+            self._compare([row for row in sound if full or _is_turn(row.doc_id, today)])
+            self._mark(self._compare(doubtful))
+
+    def orphans(self, *, full: bool) -> None:
+        """Remove points of documents that the index should hold nothing of, and compare documents
+        that have more points than their mark counts."""
+        collection = self._collection
+        points = collection.ids() if full else collection.strays(list(self._marks))
+        found: list[str] = []
+        for batch in _batches(points, 1_000):
+            owners = self._owners({doc_id for _, doc_id in batch})
+            found += [point for point, doc_id in batch if doc_id not in owners]
+            self._mark(self._compare([row for row in owners.values() if self._is_whole(row)]))
+        if self._repairs:
+            collection.delete(found)
+        else:
+            self.report.orphan_points = len(found)
+
+    def _is_marked(self, row: Any) -> bool:
+        return bool(self._marks.get(mark_of(row.digest), 0) == row.chunks)
+
+    def _is_whole(self, row: Any) -> bool:
+        """Whether a document is fully applied and was not read yet."""
+        return row.seq == row.claimed and row.doc_id not in self._read
+
+    def _compare(self, rows: Sequence[Any]) -> list[str]:
+        """Read documents in full, and repair them; returns those that are sound now."""
+        sound: list[str] = []
+        for batch in _batches(rows, _BATCH):
+            present = self._collection.present([row.doc_id for row in batch])
+            self._read.update(present)
+            self.report.read += sum(map(len, present.values()))
+            drifted = {r.doc_id: r for r in batch if digest_of(present[r.doc_id]) != r.digest}
+            self.report.drifted += len(drifted)
+            whole = {doc_id: held for doc_id, held in present.items() if doc_id not in drifted}
+            self._compare_vectors(
+                {p: held for points in whole.values() for p, held in points.items()}
             )
+            sound += whole
+            if self._repairs:
+                self._repair(list(drifted.values()))
+                left = self._writer.drifted(list(drifted))
+                sound += [doc_id for doc_id in drifted if doc_id not in left]
+        return sound
+
+    def _compare_vectors(self, payloads: dict[str, Payload]) -> None:
+        """Points of sound documents whose vector is not the one remembered for their text."""
+        keys = {point: self._key(payload) for point, payload in payloads.items()}
+        known = self._memo.get_many(keys.values())
+        stored = self._collection.vectors(list(payloads))
+        strayed = [
+            Point(point, vector, self._weighed(payloads[point]), payloads[point])
             for point, key in keys.items()
             if key in known
             and _cosine(stored[point], vector := vector_from(known[key])) < _SAME_DIRECTION
         ]
-        documents = len({point.payload["doc_id"] for point in strayed})
-        report.drifted += documents
-        if repair:
-            collection.upsert(strayed)
-            report.repaired += documents
+        documents = {point.payload["doc_id"] for point in strayed}
+        self.report.drifted += len(documents)
+        if self._repairs:
+            self._collection.upsert(strayed)
+            self._mark(list(documents))
+            self.report.repaired += len(documents)
+
+    def _key(self, payload: Payload) -> bytes:
+        tenant = payload.get("tenant", DEFAULT_TENANT)
+        return passage_key(self._index.embedder, payload["text"], tenant)
+
+    def _weighed(self, payload: Payload) -> SparseVector:
+        return self._index.sparse.passage(
+            payload["text"], title=payload["title"], language=payload["language"]
+        )
+
+    def _mark(self, doc_ids: Sequence[str]) -> None:
+        """Let the marks of sound documents vouch for them from now on."""
+        if self._repairs and doc_ids:
+            owners = self._owners(set(doc_ids)).values()
+            self._collection.set_marks({row.doc_id: mark_of(row.digest) for row in owners})
 
     def _known(self) -> Iterator[Sequence[Any]]:
         """The documents that the index holds as fully applied, in batches."""
@@ -135,7 +236,7 @@ class Reconciler:
             sa.select(held)
             .where(held.c.index_name == self._index.name, held.c.seq == held.c.claimed)
             .order_by(held.c.doc_id)
-            .limit(_BATCH)
+            .limit(_ROWS)
         )
         last = None
         while True:
@@ -147,7 +248,19 @@ class Reconciler:
             yield batch
             last = batch[-1].doc_id
 
-    def _repair(self, writer: IndexWriter, rows: Sequence[Any], report: ReconcileReport) -> None:
+    def _owners(self, doc_ids: set[str]) -> dict[str, Any]:
+        """The documents among these that may have points, by id. One begun and not finished may
+        have some: its run will see to them."""
+        held = index_documents
+        statement = sa.select(held).where(
+            held.c.index_name == self._index.name,
+            held.c.doc_id.in_(doc_ids),
+            sa.or_(held.c.chunks > 0, held.c.claimed != held.c.seq),
+        )
+        with self._catalog.read() as connection:
+            return {row.doc_id: row for row in connection.execute(statement)}
+
+    def _repair(self, rows: Sequence[Any]) -> None:
         """Write documents anew from the chunk parts of their pages; vectors are in the memo."""
         by_part: dict[tuple[str, str, int], dict[str, Any]] = {}
         for row in rows:
@@ -160,9 +273,11 @@ class Reconciler:
                 if len(found.get(doc, ())) == row.chunks
             ]
             figures = ApplyFigures()
-            writer.apply(whole, source=source, figures=figures)
-            report.repaired += figures.documents
-            report.unrepaired += len(wanted) - figures.documents
+            if whole:
+                tenant = self._chunks[source].tenant
+                self._writer.apply(whole, source=source, tenant=tenant, figures=figures)
+            self.report.repaired += figures.documents
+            self.report.unrepaired += len(wanted) - figures.documents
 
     def _chunk_rows(
         self, source: str, window: str, pass_no: int, doc_ids: set[str]
@@ -178,30 +293,20 @@ class Reconciler:
                     found.setdefault(row["doc_id"], []).append(row)
         return found
 
-    def _orphans(self, collection: Collection) -> Iterator[str]:
-        """Points of documents that the index should hold nothing of."""
-        batch: list[tuple[str, str]] = []
-        for pair in collection.ids():
-            batch.append(pair)
-            if len(batch) >= 1_000:
-                yield from self._orphans_of(batch)
-                batch = []
-        yield from self._orphans_of(batch)
 
-    def _orphans_of(self, batch: list[tuple[str, str]]) -> list[str]:
-        held = index_documents
-        documents = list({doc_id for _, doc_id in batch})
-        with self._catalog.read() as connection:
-            rows = connection.execute(
-                sa.select(held.c.doc_id).where(
-                    held.c.index_name == self._index.name,
-                    held.c.doc_id.in_(documents),
-                    # A document begun and not finished may have points: its run will see to them.
-                    sa.or_(held.c.chunks > 0, held.c.claimed != held.c.seq),
-                )
-            )
-            known = set(rows.scalars())
-        return [point for point, doc_id in batch if doc_id not in known]
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    remaining = iter(items)
+    while batch := list(itertools.islice(remaining, size)):
+        yield batch
+
+
+def _is_turn(doc_id: str, today: int) -> bool:
+    """Whether a document is read in full on this day; ids are spread evenly."""
+    return int(doc_id[:8], 16) % _TURNS == today % _TURNS
+
+
+def _today() -> int:
+    return int(time.time() // _DAY_S)
 
 
 def _cosine(one: Vectors, other: Vectors) -> float:

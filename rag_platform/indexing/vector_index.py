@@ -7,58 +7,27 @@ wanted is deleted, last: until then the old content serves.
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
-import sqlalchemy as sa
-
 from rag_platform.encoders.base import SparseEncoder
-from rag_platform.indexing.chunks import Chunks, payload_of
-from rag_platform.indexing.digests import digest_of
-from rag_platform.indexing.embeddings import passage_key, vector_from
+from rag_platform.indexing.access import AccessTags
+from rag_platform.indexing.chunks import Chunks
+from rag_platform.indexing.index_writer import ApplyFigures, IndexWriter, Terms, Wanted, terms_key
+from rag_platform.indexing.payloads import PayloadFigures
 from rag_platform.indexing.processes import in_order
 from rag_platform.indexing.progress import note_figures, unapplied, unapplied_passes
-from rag_platform.indexing.published import Published, published_of
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.memo import Memo
 from rag_platform.storage.pages import PageStore, PartKey
-from rag_platform.storage.schema import changes, index_documents
-from rag_platform.storage.vectors.base import Collection, Payload, Point, SparseVector, VectorStore
+from rag_platform.storage.schema import changes
+from rag_platform.storage.vectors.base import Collection, VectorStore
 
 _BATCH_DOCUMENTS = 100
 _BATCH_CHUNKS = 400
 
 Group = dict[int, list[dict[str, Any]]]  # rows of a chunk part by change number
-Terms = dict[str, SparseVector]  # by text hash
-
-
-@dataclass(slots=True)
-class ApplyFigures:
-    """What one run did to the collection; counts of points, `documents` and `deferred` of
-    documents. `points` and `expected` are the collection's size and the catalog's."""
-
-    documents: int = 0
-    inserted: int = 0
-    updated: int = 0
-    skipped: int = 0
-    deleted: int = 0
-    deferred: int = 0
-    points: int = 0
-    expected: int = 0
-    disagreeing: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A document as the index should hold it: `chunks` are rows of a chunk part."""
-
-    doc_id: str
-    seq: int
-    window: str
-    pass_no: int
-    text_hash: str | None
-    chunks: Sequence[dict[str, Any]]
 
 
 class VectorIndex:
@@ -96,6 +65,7 @@ class VectorIndex:
             writer = IndexWriter(self._index, collection, catalog=self._catalog, memo=self._memo)
             for pass_no in unapplied_passes(self._catalog, name, self._source, window):
                 self._apply_pass(writer, window, pass_no, figures)
+            figures.readers = self._bring_access(collection)
             figures.points = collection.count()
             figures.expected = writer.expected_points()
             figures.disagreeing = writer.disagreeing()
@@ -108,6 +78,15 @@ class VectorIndex:
             figures=asdict(figures),
         )
         return figures
+
+    def _bring_access(self, collection: Collection) -> int:
+        """Readers that changed without the bytes, of any page; returns the documents written."""
+        tags = AccessTags(
+            self._index.name, self._source, tenant=self._chunks.tenant, catalog=self._catalog
+        )
+        figures = PayloadFigures()
+        tags.apply(collection, figures)
+        return figures.documents
 
     def _apply_pass(
         self, writer: "IndexWriter", window: str, pass_no: int, figures: ApplyFigures
@@ -141,6 +120,7 @@ class VectorIndex:
                     if seq in left
                 ],
                 source=self._source,
+                tenant=self._chunks.tenant,
                 figures=figures,
                 terms=terms,
             )
@@ -159,6 +139,7 @@ class VectorIndex:
                     if row.seq not in deferred
                 ],
                 source=self._source,
+                tenant=self._chunks.tenant,
                 figures=figures,
             )
 
@@ -167,231 +148,14 @@ class VectorIndex:
             yield from batch.to_pylist()
 
 
-class IndexWriter:
-    """Writes documents into an open collection and into the catalog. Holds the index's lock."""
-
-    def __init__(self, index: Any, collection: Collection, *, catalog: Catalog, memo: Memo) -> None:
-        self._index = index
-        self._collection = collection
-        self._catalog = catalog
-        self._memo = memo
-        self._applied: list[str] = []
-
-    def apply(
-        self,
-        documents: Sequence[Wanted],
-        *,
-        source: str,
-        figures: ApplyFigures,
-        terms: Terms | None = None,
-    ) -> set[int]:
-        """Bring some documents to what they should be; returns the changes of those that wait,
-        deferred, for vectors.
-
-        `terms` are sparse vectors made beforehand, by text hash; others are made here.
-        """
-        if not documents:
-            return set()
-        fields = self._published(documents, source)
-        wanted = {
-            document.doc_id: {
-                row["point_id"]: payload_of(row, source) | fields[document.doc_id].payload
-                for row in document.chunks
-            }
-            for document in documents
-        }
-        present = self._collection.present(self._claim(documents, source))
-        vectors = self._vectors_for(wanted, present)
-        ready: list[Wanted] = []
-        deferred: list[Wanted] = []
-        for document in documents:
-            complete = all(
-                payload["text_hash"] in vectors
-                for point, payload in wanted[document.doc_id].items()
-                if present.get(document.doc_id, {}).get(point) != payload
-            )
-            (ready if complete else deferred).append(document)
-        self._write(ready, wanted, present, vectors, terms or {}, figures)
-        self._record(ready, wanted, fields)
-        self._defer(deferred)
-        figures.documents += len(ready)
-        figures.deferred += len(deferred)
-        return {document.seq for document in deferred}
-
-    def _published(self, documents: Sequence[Wanted], source: str) -> dict[str, Published]:
-        texts = {document.doc_id: document.text_hash for document in documents}
-        with self._catalog.read() as connection:
-            return published_of(connection, source, texts)
-
-    def _claim(self, documents: Sequence[Wanted], source: str) -> list[str]:
-        """Say what is about to be written, before it is; returns the documents that the
-        collection may hold points of."""
-        ids = [document.doc_id for document in documents]
-        rows = [
-            {
-                "index_name": self._index.name,
-                "doc_id": document.doc_id,
-                "source": source,
-                "seq": 0,
-                "claimed": document.seq,
-                "window": document.window,
-                "pass_no": document.pass_no,
-                "chunks": 0,
-                "digest": "",
-            }
-            for document in documents
-        ]
-        with self._catalog.begin() as connection:
-            known = connection.execute(
-                sa.select(index_documents.c.doc_id).where(
-                    index_documents.c.index_name == self._index.name,
-                    index_documents.c.doc_id.in_(ids),
-                )
-            )
-            touched = list(known.scalars())
-            self._catalog.upsert(connection, index_documents, rows, update=("claimed",))
-        return touched
-
-    def _vectors_for(
-        self,
-        wanted: dict[str, dict[str, Payload]],
-        present: dict[str, dict[str, Payload]],
-    ) -> dict[str, Any]:
-        """The vectors of the points that must be written, by text hash."""
-        texts = {
-            payload["text_hash"]: payload["text"]
-            for doc_id, points in wanted.items()
-            for point, payload in points.items()
-            if present.get(doc_id, {}).get(point) != payload
-        }
-        keys = {h: passage_key(self._index.embedder, text) for h, text in texts.items()}
-        known = self._memo.get_many(keys.values())
-        return {h: vector_from(known[key]) for h, key in keys.items() if key in known}
-
-    def _write(
-        self,
-        documents: Sequence[Wanted],
-        wanted: dict[str, dict[str, Payload]],
-        present: dict[str, dict[str, Payload]],
-        vectors: dict[str, Any],
-        terms: Terms,
-        figures: ApplyFigures,
-    ) -> None:
-        points, gone = [], []
-        for document in documents:
-            held = present.get(document.doc_id, {})
-            for point, payload in wanted[document.doc_id].items():
-                if held.get(point) == payload:
-                    figures.skipped += 1
-                    continue
-                figures.updated += point in held
-                figures.inserted += point not in held
-                text_hash = payload["text_hash"]
-                sparse = terms.get(text_hash) or self._index.sparse.passage(payload["text"])
-                points.append(Point(point, vectors[text_hash], sparse, payload))
-            gone += [point for point in held if point not in wanted[document.doc_id]]
-        self._collection.upsert(points)
-        self._collection.delete(gone)
-        figures.deleted += len(gone)
-
-    def _record(
-        self,
-        documents: Sequence[Wanted],
-        wanted: dict[str, dict[str, Payload]],
-        fields: dict[str, Published],
-    ) -> None:
-        """The documents are as the collection now holds them; what they waited for is over."""
-        if not documents:
-            return
-        held = index_documents
-        rows = [
-            {
-                "_id": document.doc_id,
-                "_seq": document.seq,
-                "_window": document.window,
-                "_pass": document.pass_no,
-                "_chunks": len(document.chunks),
-                "_digest": digest_of(wanted[document.doc_id]),
-                "_text_hash": document.text_hash,
-                "_enrichment": fields[document.doc_id].digest,
-            }
-            for document in documents
-        ]
-        with self._catalog.begin() as connection:
-            connection.execute(
-                sa.update(held)
-                .where(
-                    held.c.index_name == self._index.name,
-                    held.c.doc_id == sa.bindparam("_id"),
-                    held.c.seq <= sa.bindparam("_seq"),
-                )
-                .values(
-                    seq=sa.bindparam("_seq"),
-                    window=sa.bindparam("_window"),
-                    pass_no=sa.bindparam("_pass"),
-                    chunks=sa.bindparam("_chunks"),
-                    digest=sa.bindparam("_digest"),
-                    text_hash=sa.bindparam("_text_hash"),
-                    enrichment=sa.bindparam("_enrichment"),
-                ),
-                rows,
-            )
-            connection.execute(
-                sa.update(changes)
-                .where(
-                    changes.c.seq.in_([document.seq for document in documents]),
-                    changes.c.deferred_by == self._index.name,
-                )
-                .values(deferred_by=None)
-            )
-        self._applied += [document.doc_id for document in documents]
-
-    def _defer(self, documents: Sequence[Wanted]) -> None:
-        with self._catalog.begin() as connection:
-            connection.execute(
-                sa.update(changes)
-                .where(changes.c.seq.in_([document.seq for document in documents]))
-                .values(deferred_by=self._index.name)
-            )
-
-    def expected_points(self) -> int:
-        """How many points the catalog says the collection has."""
-        with self._catalog.read() as connection:
-            total = connection.scalar(
-                sa.select(sa.func.sum(index_documents.c.chunks)).where(
-                    index_documents.c.index_name == self._index.name
-                )
-            )
-        return int(total or 0)
-
-    def disagreeing(self, sample: int = _BATCH_DOCUMENTS) -> int:
-        """Read documents of this run back; how many differ from their digest in the catalog.
-
-        All of them up to `sample`, evenly spread beyond.
-        """
-        ids = self._applied[:: max(1, len(self._applied) // sample)]
-        return len(self.drifted(ids))
-
-    def drifted(self, doc_ids: Sequence[str]) -> list[str]:
-        """Those of the documents whose points are not what the catalog recorded."""
-        present = self._collection.present(doc_ids)
-        with self._catalog.read() as connection:
-            rows = connection.execute(
-                sa.select(index_documents.c.doc_id, index_documents.c.digest).where(
-                    index_documents.c.index_name == self._index.name,
-                    index_documents.c.doc_id.in_(doc_ids),
-                )
-            )
-            known = {row.doc_id: row.digest for row in rows}
-        return [doc for doc in doc_ids if digest_of(present[doc]) != known.get(doc)]
+def _texts(group: Group) -> dict[tuple[str, str, str], str]:
+    return {terms_key(row): row["text"] for rows in group.values() for row in rows}
 
 
-def _texts(group: Group) -> dict[str, str]:
-    return {row["text_hash"]: row["text"] for rows in group.values() for row in rows}
-
-
-def _weigh(encoder: SparseEncoder, texts: dict[str, str]) -> Terms:
-    return {text_hash: encoder.passage(text) for text_hash, text in texts.items()}
+def _weigh(encoder: SparseEncoder, texts: dict[tuple[str, str, str], str]) -> Terms:
+    return {
+        key: encoder.passage(text, title=key[1], language=key[2]) for key, text in texts.items()
+    }
 
 
 def _groups(rows: Iterator[dict[str, Any]]) -> Iterator[Group]:

@@ -13,7 +13,7 @@ from rag_platform.errors import PlatformError
 from rag_platform.llm.budget import Attempt, Budget
 from rag_platform.llm.http_errors import one_line
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import ledger, llm_cooldowns
+from rag_platform.storage.schema_models import ledger, llm_cooldowns
 
 # A request that was let through may take a moment to be sent: this share of the window is added
 # to it, so that no window as the service sees it holds more than the limit.

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from rag_platform.llm.client import Usage
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import ledger, llm_batch_items, llm_batches
+from rag_platform.storage.schema_models import ledger, llm_batch_items, llm_batches
 
 _LOOKUP = 1_000
 

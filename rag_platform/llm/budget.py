@@ -15,7 +15,7 @@ from rag_platform.errors import PlatformError
 from rag_platform.llm.http_errors import one_line
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.outbox import Outbox
-from rag_platform.storage.schema import ledger
+from rag_platform.storage.schema_models import ledger
 
 logger = logging.getLogger(__name__)
 

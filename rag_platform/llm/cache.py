@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import llm_cache
+from rag_platform.storage.schema_models import llm_cache
 
 _PURGE_EVERY_S = 3600.0
 

@@ -43,6 +43,7 @@ from rag_platform.llm.structured import (
 )
 from rag_platform.llm.untrusted import new_boundary
 from rag_platform.settings_llm import LlmSettings
+from rag_platform.storage.memo import DEFAULT_TENANT
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,10 @@ class Gateway:
         run_id: str,
         purpose: str,
         extractive: Mapping[str, Extractive],
+        tenant: str = DEFAULT_TENANT,
     ) -> None:
+        # Part of every key: what one tenant paid for is no other's.
+        self._owner = {} if tenant == DEFAULT_TENANT else {"tenant": tenant}
         self._settings = settings
         self._prompts = prompts
         self._budget = admission.budget
@@ -205,11 +209,11 @@ class Gateway:
         """Everything but the variables that decides an answer, in a line: for keys of a memo."""
         form = strict_schema(schema)
         if self._sender is None:
-            return f"{EXTRACTIVE}/{prompt_name}/{_digest(form)}"
+            return "/".join([EXTRACTIVE, prompt_name, _digest(form), *self._owner.values()])
         prompt = self._prompts.get(prompt_name)
         host = urlsplit(self._sender.endpoint).hostname or ""
         decides = [self._routing(), prompt.sha256, form]
-        return f"chat/{host}/{prompt.label}/{_digest(decides)}"
+        return "/".join(["chat", host, prompt.label, _digest(decides), *self._owner.values()])
 
     def estimate(
         self, prompt_name: str, variables_bytes: int, output_tokens: int | None = None
@@ -263,6 +267,7 @@ class Gateway:
             temperature=request.temperature,
             samples=prompt.samples,
             confidence_field=prompt.confidence_field,
+            **self._owner,
         )
         return Call(replace(ask, variables=variables), prompt, request, key)
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from rag_platform.llm.budget import COUNTED, MICRO
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import ledger
+from rag_platform.storage.schema_models import ledger
 
 By = Literal["day", "model", "prompt", "asset", "run"]
 GROUPS: tuple[By, ...] = get_args(By)

@@ -18,7 +18,7 @@ from rag_platform.llm.untrusted import neutralize
 from rag_platform.settings_source import explain, read_yaml
 from rag_platform.settings_values import Name, Section, Text
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import run_prompts
+from rag_platform.storage.schema_models import run_prompts
 
 BUILT_IN = Path(__file__).resolve().parents[1] / "prompts"
 

@@ -81,12 +81,12 @@ def neutralize(text: str) -> Neutralized:
     text, in_terminal = _TERMINAL.subn("", text)
     text, invisible = _INVISIBLE.subn("", text)
     text, in_comments = _without_comments(text)
-    folded = _folded(text)
-    commands = _commands(folded)
+    plain = folded(text)
+    commands = _commands(plain)
     changes = [(start, end, REMOVED_INSTRUCTION) for start, end in commands]
-    changes += [(*found.span(), REMOVED_MARK) for found in _TOKENS.finditer(folded)]
-    changes += [(*found.span(), found[0][:2]) for found in _BRACKETS.finditer(folded)]
-    changes += [(*found.span(1), " -") for found in _ROLE.finditer(folded)]
+    changes += [(*found.span(), REMOVED_MARK) for found in _TOKENS.finditer(plain)]
+    changes += [(*found.span(), found[0][:2]) for found in _BRACKETS.finditer(plain)]
+    changes += [(*found.span(1), " -") for found in _ROLE.finditer(plain)]
     return Neutralized(
         _changed(text, changes), in_terminal + invisible + in_comments, len(commands)
     )
@@ -118,20 +118,25 @@ class _Folding(dict[int, str]):
 
 
 _FOLDING = _Folding()
+_NOT_ASCII = re.compile("[^\x00-\x7f]+")
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """`text` in the spelling of the rules, of the same length."""
-    return text.lower() if text.isascii() else text.translate(_FOLDING)
+    if text.isascii():
+        return text.lower()
+    # Letter by letter is slow, and most letters of most texts are ASCII.
+    text = _NOT_ASCII.sub(lambda run: run[0].translate(_FOLDING), text)
+    return text.encode(errors="surrogatepass").lower().decode(errors="surrogatepass")
 
 
-def _commands(folded: str) -> list[tuple[int, int]]:
-    """Where instructions to a model stand, in order and without overlap."""
-    found = sorted(match.span() for rule in RULES for match in rule.found(folded))
+def _commands(text: str) -> list[tuple[int, int]]:
+    """Where instructions to a model stand in folded text, in order and without overlap."""
+    found = sorted(match.span() for rule in RULES for match in rule.found(text))
     spans: list[tuple[int, int]] = []
     for start, end in found:
         if not spans or start >= spans[-1][1]:
-            rest = _REST.match(folded, start)
+            rest = _REST.match(text, start)
             spans.append((start, max(end, rest.end() if rest else end)))
     return spans
 

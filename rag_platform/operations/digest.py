@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from rag_platform.llm import ledger
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import dead_letters, deliveries, reviews, step_letters
+from rag_platform.storage.schema import dead_letters, reviews, step_letters
+from rag_platform.storage.schema_models import deliveries
 
 _MOST_LINES = 10
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rag_platform.errors import PlatformError
-from rag_platform.storage.vectors.base import INDEXED_FIELDS
+from rag_platform.storage.vectors.base import FILTER_FIELDS
 
 
 class BadQueries(PlatformError):
@@ -51,7 +51,7 @@ def parse_filters(written: Sequence[str]) -> dict[str, list[str]]:
     filters: dict[str, list[str]] = {}
     for text in written:
         field, separator, value = text.partition("=")
-        if not separator or field not in INDEXED_FIELDS:
-            raise ValueError(f"{text!r}: write KEY=VALUE; a key is {', '.join(INDEXED_FIELDS)}")
+        if not separator or field not in FILTER_FIELDS:
+            raise ValueError(f"{text!r}: write KEY=VALUE; a key is {', '.join(FILTER_FIELDS)}")
         filters.setdefault(field, []).append(value)
     return filters

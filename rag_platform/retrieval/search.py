@@ -1,25 +1,34 @@
-"""Search: dense and BM25 legs fused by rank, one result per text with all its addresses."""
+"""Search: a dense and a BM25 leg fused by their scores, one result per text with all its
+addresses."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import Any
 
 from rag_platform.encoders.base import Embedder, SparseEncoder
+from rag_platform.encoders.languages import detect
+from rag_platform.retrieval.fusion import dense_share, fuse
 from rag_platform.storage.vectors.base import Collection, Hit
 
-# Reciprocal rank fusion: Cormack, Clarke, Buettcher, SIGIR 2009, with their k.
-RRF_K = 60
-# On Cranfield, BM25 twice and wordllama once was the best of the weights tried.
-DENSE_WEIGHT = 1.0
-SPARSE_WEIGHT = 2.0
-
-_MIN_DEPTH = 50
+# The best texts of each leg whose scores count: always as many, so that the first results are the
+# same whether ten are asked for or two hundred. What is found below them comes last, by its rank.
+_POOL = 50
+# Hits fetched of a leg first: copies of a text leave room for others.
+_DEPTH = 100
 _MAX_DEPTH = 2_000
+
+Filters = Mapping[str, str | Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A passage. `uris` are all addresses at which the text stands, `uri` the first of them."""
+    """A passage. `uris` are all addresses at which the text stands, `uri` the first of them;
+    `places` are the keys of the documents with the pages, in the same order.
+
+    `score` is relative to the best that the query found, 0 to 1: it says nothing about how well
+    that fits. `likeness` does: the cosine with the query, None where only words led here.
+    """
 
     score: float
     text: str
@@ -32,57 +41,83 @@ class Result:
     doc_id: str
     start: int
     end: int
+    places: tuple[tuple[str, int | None], ...]
+    likeness: float | None
 
     def as_json(self) -> dict[str, Any]:
-        """The stable JSON form: without the offsets into the clean text, which is not public."""
+        """The stable JSON form: without what is not public."""
         fields = asdict(self) | {"uris": list(self.uris)}
-        del fields["start"], fields["end"]
+        for name in ("start", "end", "places", "likeness"):
+            del fields[name]
         return fields
 
 
 class Searcher:
-    """Searches one open collection."""
+    """Searches one open collection.
+
+    `weights` are the operator's shares of the dense leg by language. `limits` are filters that
+    hold for every search and cannot be widened.
+    """
 
     def __init__(
-        self, collection: Collection, *, embedder: Embedder, sparse: SparseEncoder
+        self,
+        collection: Collection,
+        *,
+        embedder: Embedder,
+        sparse: SparseEncoder,
+        weights: Mapping[str, float] | None = None,
+        limits: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._collection = collection
         self._embedder = embedder
         self._sparse = sparse
+        self._weights = dict(weights or {})
+        self._limits = dict(limits or {})
+
+    @property
+    def index(self) -> str:
+        """The index version that is searched."""
+        return self._collection.name
+
+    def points(self) -> int:
+        """How many points it has."""
+        return self._collection.count()
 
     def search(
-        self, query: str, k: int = 10, *, filters: Mapping[str, str | Sequence[str]] | None = None
+        self, query: str, k: int = 10, *, filters: Filters | None = None, language: str = ""
     ) -> list[Result]:
-        """The k best passages. An empty query finds nothing."""
+        """The k best passages. An empty query finds nothing.
+
+        `language` is the query's, as an ISO 639-1 code; it is detected where it is not given.
+        Raises `ValueError` for a filter on what the limits are about.
+        """
         if not query.strip():
             return []
-        wanted: dict[str, str | Sequence[str]] = dict(filters or {})
-        dense = self._embedder.embed_query(query)
-        sparse = self._sparse.query(query)
-        legs = (
-            (
-                DENSE_WEIGHT,
-                _leg(k, lambda n: self._collection.nearest(dense, n, wanted)),
-            ),
-            (
-                SPARSE_WEIGHT,
-                _leg(k, lambda n: self._collection.nearest_sparse(sparse, n, wanted)),
-            ),
-        )
-        scores: dict[str, float] = {}
-        hits: dict[str, list[Hit]] = {}
-        for weight, groups in legs:
-            for rank, (text_hash, group) in enumerate(groups.items(), start=1):
-                scores[text_hash] = scores.get(text_hash, 0.0) + weight / (RRF_K + rank)
-                hits.setdefault(text_hash, []).extend(group)
-        # Equal scores in a set order, so that a search repeated gives the same answer.
-        best = sorted(scores, key=lambda text_hash: (-scores[text_hash], text_hash))[:k]
+        wanted = self._limited(filters or {})
+        language = language or detect(query)
+        vector = self._embedder.embed_query(query)
+        terms = self._sparse.query(query, language=language)
+        dense = _leg(k, lambda n: self._collection.nearest(vector, n, wanted))
+        sparse = _leg(k, lambda n: self._collection.nearest_sparse(terms, n, wanted))
+        share = dense_share(self._embedder.name, language, self._weights)
+        scores = fuse(_pool(dense), _pool(sparse), share)
+        best = _ordered(scores, dense, sparse)[:k]
         copies = self._copies(best, wanted)
-        return [_result(scores[h], copies.get(h) or [hit.payload for hit in hits[h]]) for h in best]
+        return [
+            _result(
+                scores.get(text_hash, 0.0),
+                copies.get(text_hash) or [hit.payload for hit in _hits(text_hash, dense, sparse)],
+                likeness=dense[text_hash][0].score if text_hash in dense else None,
+            )
+            for text_hash in best
+        ]
 
-    def _copies(
-        self, text_hashes: list[str], filters: Mapping[str, str | Sequence[str]]
-    ) -> dict[str, list[dict[str, Any]]]:
+    def _limited(self, filters: Filters) -> dict[str, str | Sequence[str]]:
+        if refused := sorted(filters.keys() & self._limits.keys()):
+            raise ValueError(f"no filter may be set on {', '.join(refused)}")
+        return {**filters, **self._limits}
+
+    def _copies(self, text_hashes: list[str], filters: Filters) -> dict[str, list[dict[str, Any]]]:
         """All points with these texts: a text may stand at more addresses than were ranked."""
         found: dict[str, list[dict[str, Any]]] = {}
         for payload in self._collection.payloads({**filters, "text_hash": text_hashes}):
@@ -90,20 +125,41 @@ class Searcher:
         return found
 
 
-def _leg(k: int, fetch: Any) -> dict[str, list[Hit]]:
-    """Hits by text, best first, deep enough to hold several times k different texts."""
-    depth = max(_MIN_DEPTH, 5 * k)
+Leg = Mapping[str, list[Hit]]  # hits by text, best first
+
+
+def _leg(k: int, fetch: Callable[[int], list[Hit]]) -> Leg:
+    """The hits of a leg, deep enough to hold the pool and k different texts."""
+    needed, depth = max(_POOL, k), max(_DEPTH, 2 * k)
     while True:
-        hits: list[Hit] = fetch(depth)
+        hits = fetch(depth)
         groups: dict[str, list[Hit]] = {}
         for hit in hits:
             groups.setdefault(hit.payload["text_hash"], []).append(hit)
-        if len(hits) < depth or len(groups) >= max(2 * k, 20) or depth >= _MAX_DEPTH:
+        if len(hits) < depth or len(groups) >= needed or depth >= _MAX_DEPTH:
             return groups
-        depth *= 4
+        depth = min(4 * depth, _MAX_DEPTH)
 
 
-def _result(score: float, payloads: list[dict[str, Any]]) -> Result:
+def _pool(leg: Leg) -> dict[str, float]:
+    """The scores that count of a leg."""
+    return {text_hash: hits[0].score for text_hash, hits in islice(leg.items(), _POOL)}
+
+
+def _ordered(scores: Mapping[str, float], *legs: Leg) -> list[str]:
+    """All texts found, best first, equal ones in a set order: a search repeated is the same."""
+    ranks: dict[str, int] = {}
+    for leg in legs:
+        for rank, text_hash in enumerate(leg):
+            ranks[text_hash] = min(rank, ranks.get(text_hash, rank))
+    return sorted(ranks, key=lambda h: (-scores.get(h, 0.0), ranks[h], h))
+
+
+def _hits(text_hash: str, *legs: Leg) -> list[Hit]:
+    return [hit for leg in legs for hit in leg.get(text_hash, ())]
+
+
+def _result(score: float, payloads: list[dict[str, Any]], *, likeness: float | None) -> Result:
     ordered = sorted(payloads, key=lambda payload: (payload["uri"], payload["start"]))
     first = ordered[0]
     return Result(
@@ -118,4 +174,6 @@ def _result(score: float, payloads: list[dict[str, Any]]) -> Result:
         doc_id=first["doc_id"],
         start=first["start"],
         end=first["end"],
+        places=tuple(dict.fromkeys((payload["key"], payload["page"]) for payload in ordered)),
+        likeness=likeness,
     )

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from rag_platform.documents.sources import (
-    FolderSource,
-    S3Source,
-    Selection,
-    SourceUnavailable,
-)
+from rag_platform.documents.sources.base import SourceUnavailable
+from rag_platform.documents.sources.kinds.folder import FolderSource
+from rag_platform.documents.sources.kinds.s3 import S3Source
+from rag_platform.documents.sources.selection import Selection
 from rag_platform.errors import PlatformError
 from rag_platform.rides.days import dates_in
 from rag_platform.storage.objects import S3Connection, explain, may_pass, open_store, s3_client
@@ -77,7 +75,7 @@ class RideFiles:
     def list(self) -> list[RideFile]:
         """All ride files by name. Raises `SourceUnavailable`."""
         found = [
-            RideFile(item.key, item.size, item.etag, item.failure, item.detail)
+            RideFile(item.key, item.size, item.etag or "", item.failure, item.detail)
             for batch in self._source().batches()
             for item in batch
             if item.key.lower().endswith(SUFFIXES)

@@ -13,14 +13,21 @@ from rag_platform.storage.schema import memo
 _LOOKUP = 1_000
 
 
-def memo_key(kind: str, fingerprint: str, content: bytes) -> bytes:
+DEFAULT_TENANT = "default"
+
+
+def memo_key(kind: str, fingerprint: str, content: bytes, tenant: str = DEFAULT_TENANT) -> bytes:
     """The 32-byte key of one result.
 
-    Every part is prefixed with its length, so that no two different triples share a key:
-    queries and passages, models and prompts differ in `kind` and `fingerprint`.
+    Every part is prefixed with its length, so that no two different keys are one: queries and
+    passages, models and prompts differ in `kind` and `fingerprint`. What one tenant paid for is
+    no other's.
     """
     digest = hashlib.sha256()
-    for part in (kind.encode(), fingerprint.encode(), content):
+    parts = [kind.encode(), fingerprint.encode(), content]
+    if tenant != DEFAULT_TENANT:
+        parts.append(tenant.encode())
+    for part in parts:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.digest()

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import deliveries, notifications
+from rag_platform.storage.schema_models import deliveries, notifications
 
 _OPEN = ("sending", "waiting")
 _DONE = ("sent", "given_up")

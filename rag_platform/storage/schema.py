@@ -1,4 +1,4 @@
-"""The tables of the catalog: what is known about documents, pages, indexes and money.
+"""The tables of the catalog about documents, their pages and the indexes made of them.
 
 `seq` is the change sequence: it only grows, and an index applies a document only when the
 number is newer than the one it holds. Times are UTC seconds since 1970 as floats.
@@ -6,10 +6,7 @@ number is newer than the one it holds. Times are UTC seconds since 1970 as float
 
 import sqlalchemy as sa
 
-metadata = sa.MetaData()
-
-# SQLite gives a rowid alias (and so a fast, growing key) to INTEGER PRIMARY KEY only.
-BigKey = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+from rag_platform.storage.schema_base import BigKey, metadata
 
 documents = sa.Table(
     "documents",
@@ -27,6 +24,7 @@ documents = sa.Table(
     sa.Column("sha256", sa.Text, comment="of the bytes; null when they could not be had"),
     sa.Column("text_hash", sa.Text, comment="of the clean text; null until cleaned or dead"),
     sa.Column("empty", sa.Boolean, nullable=False, default=False),
+    sa.Column("acl", sa.Text, comment="JSON list of tags of readers; null: everybody"),
     sa.Index("ix_documents_text", "source", "text_hash"),
 )
 
@@ -41,6 +39,27 @@ passes = sa.Table(
     sa.Column("listed", sa.BigInteger, nullable=False, comment="documents decided on"),
     sa.Column("unchanged", sa.BigInteger, nullable=False),
     sa.Column("settled", sa.Boolean, nullable=False, comment="every change has its outcome"),
+    sa.Column(
+        "complete",
+        sa.Boolean,
+        nullable=False,
+        default=True,
+        server_default=sa.true(),
+        comment="false: of what happened since a cursor only",
+    ),
+    sa.Column("since", sa.Text, comment="cursor after which it was asked"),
+    sa.Column("cursor", sa.Text, comment="cursor that it reached"),
+)
+
+# Where the next increment of a source goes on; moved in the transaction that records the pass.
+source_cursors = sa.Table(
+    "source_cursors",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("cursor", sa.Text, nullable=False),
+    sa.Column("window", sa.Text, nullable=False, comment="page that moved it there"),
+    sa.Column("pass_no", sa.Integer, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
 )
 
 changes = sa.Table(
@@ -70,7 +89,7 @@ listing = sa.Table(
     metadata,
     sa.Column("source", sa.Text, primary_key=True),
     sa.Column("key", sa.Text, primary_key=True),
-    sa.Column("etag", sa.Text),
+    sa.Column("etag", sa.Text, comment="null: ask whether it changed"),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("modified", sa.Float, nullable=False),
     sa.Column(
@@ -84,6 +103,8 @@ listing = sa.Table(
     sa.Column("sha256", sa.Text),
     sa.Column("failure", sa.Text),
     sa.Column("detail", sa.Text),
+    sa.Column("gone", sa.Boolean, nullable=False, default=False, server_default=sa.false()),
+    sa.Column("acl", sa.Text),
 )
 
 dead_letters = sa.Table(
@@ -112,6 +133,56 @@ index_versions = sa.Table(
     sa.Column("fingerprint", sa.Text, nullable=False),
     sa.Column("recipe", sa.JSON, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("keep_until", sa.Float, comment="when one that was replaced may be retired"),
+    sa.Column("retired_at", sa.Float, comment="when its storage was removed"),
+)
+
+# Which index version is live, and was: rows are added and never changed; the newest counts.
+index_promotions = sa.Table(
+    "index_promotions",
+    metadata,
+    sa.Column("id", BigKey, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column(
+        "action", sa.Text, nullable=False, comment="promoted, rolled_back, refused or retired"
+    ),
+    sa.Column("index_name", sa.Text, nullable=False, comment="that it happened to"),
+    sa.Column("live", sa.Text, nullable=False, comment="that answers afterwards"),
+    sa.Column("previous", sa.Text, comment="that answered before"),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("facts", sa.JSON, nullable=False, comment="figures that it was decided by"),
+)
+
+# How well an index version answers queries whose answers are known.
+index_evaluations = sa.Table(
+    "index_evaluations",
+    metadata,
+    sa.Column("id", BigKey, primary_key=True, autoincrement=True),
+    sa.Column("index_name", sa.Text, nullable=False),
+    sa.Column("golden", sa.Text, nullable=False, comment="name of the set of queries"),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False, comment="of the set of queries"),
+    sa.Column("points", sa.BigInteger, nullable=False),
+    sa.Column("metrics", sa.JSON, nullable=False, comment="means, by metric and by slice"),
+    sa.Column("scores", sa.JSON, nullable=False, comment="of each query, for paired comparisons"),
+    sa.Index("ix_index_evaluations", "index_name", "golden", "at"),
+)
+
+# Searches while two index versions are compared on live traffic.
+search_log = sa.Table(
+    "search_log",
+    metadata,
+    sa.Column("id", BigKey, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("unit", sa.Text, nullable=False, comment="digest of who or what asked"),
+    sa.Column("query", sa.Text, nullable=False, comment="digest of the query"),
+    sa.Column("arm", sa.Text, nullable=False, comment="live or challenger"),
+    sa.Column("index_name", sa.Text, nullable=False),
+    sa.Column("results", sa.JSON, nullable=False, comment="ids of documents, best first"),
+    sa.Column("took_ms", sa.Float, nullable=False),
+    sa.Column("chosen", sa.Integer, comment="rank of the result that was taken; null: unknown"),
+    sa.Index("ix_search_log_at", "at"),
 )
 
 index_documents = sa.Table(
@@ -128,6 +199,7 @@ index_documents = sa.Table(
     sa.Column("digest", sa.Text, nullable=False, comment="over point ids and payloads"),
     sa.Column("text_hash", sa.Text, comment="of the clean text applied; null: no text"),
     sa.Column("enrichment", sa.Text, comment="digest of the enrichment in the payload"),
+    sa.Column("access", sa.Text, comment="tenant and readers as in the payload, JSON"),
     sa.Index("ix_index_documents_source", "index_name", "source"),
 )
 
@@ -147,110 +219,6 @@ memo = sa.Table(
     sa.Column("key", sa.LargeBinary(32), primary_key=True),
     sa.Column("value", sa.LargeBinary, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
-)
-
-# One row per attempt to have a model answer: reserved at its worst case before it is sent, settled
-# at its price after. A row that was never settled keeps counting at its worst case.
-ledger = sa.Table(
-    "ledger",
-    metadata,
-    sa.Column("id", BigKey, primary_key=True, autoincrement=True),
-    sa.Column("at", sa.Float, nullable=False, comment="when it was let through"),
-    sa.Column("day", sa.Text, nullable=False, comment="UTC date of the reservation"),
-    sa.Column("run_id", sa.Text, nullable=False),
-    sa.Column("purpose", sa.Text, nullable=False, comment="asset or command that asked"),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("reserved_microusd", sa.BigInteger, nullable=False),
-    sa.Column("settled_microusd", sa.BigInteger, comment="null while in flight"),
-    sa.Column("input_tokens", sa.BigInteger),
-    sa.Column("output_tokens", sa.BigInteger),
-    sa.Column(
-        "status",
-        sa.Text,
-        nullable=False,
-        comment="reserved, settled, failed, lost, withdrawn or cached",
-    ),
-    sa.Column("call_id", sa.Text, comment="shared by the attempts of one call"),
-    sa.Column("endpoint", sa.Text, comment="address of the service; null where none was asked"),
-    sa.Column("prompt", sa.Text, comment="name@version; null for embeddings"),
-    sa.Column("reserved_tokens", sa.BigInteger, comment="most that it may read and write"),
-    sa.Column("expires_at", sa.Float, comment="end of the lease: by then it has ended or died"),
-    sa.Column("error", sa.Text, comment="why an attempt failed, in a word"),
-    sa.Column("saved_microusd", sa.BigInteger, comment="what a cached answer did cost before"),
-    sa.Index("ix_ledger_day", "day"),
-    sa.Index("ix_ledger_run", "run_id"),
-    sa.Index("ix_ledger_endpoint", "endpoint", "at"),
-)
-
-# Answers of models for a time. The key is a digest over every parameter of the request.
-llm_cache = sa.Table(
-    "llm_cache",
-    metadata,
-    sa.Column("key", sa.LargeBinary(32), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False, comment="JSON"),
-    sa.Column("created_at", sa.Float, nullable=False),
-    sa.Column("expires_at", sa.Float, nullable=False),
-    sa.Index("ix_llm_cache_expires", "expires_at"),
-)
-
-# Until when a service, or a model of it, is left alone: it asked for that, or it keeps failing.
-llm_cooldowns = sa.Table(
-    "llm_cooldowns",
-    metadata,
-    sa.Column("endpoint", sa.Text, primary_key=True),
-    sa.Column("model", sa.Text, primary_key=True),
-    sa.Column("failures", sa.Integer, nullable=False, comment="one after the other"),
-    sa.Column("until", sa.Float, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-)
-
-# Batches at a service's Batch API; a row is written before anything is sent.
-llm_batches = sa.Table(
-    "llm_batches",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True, comment="our own, also in the batch's metadata"),
-    sa.Column("endpoint", sa.Text, nullable=False),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("run_id", sa.Text, nullable=False),
-    sa.Column("purpose", sa.Text, nullable=False),
-    sa.Column("remote_id", sa.Text, comment="the service's; null until it took the batch"),
-    sa.Column("status", sa.Text, nullable=False, comment="preparing, sent, ended or abandoned"),
-    sa.Column("created_at", sa.Float, nullable=False),
-    sa.Column("updated_at", sa.Float, nullable=False),
-)
-
-llm_batch_items = sa.Table(
-    "llm_batch_items",
-    metadata,
-    sa.Column("batch_id", sa.Text, primary_key=True),
-    sa.Column("custom_id", sa.Text, primary_key=True),
-    sa.Column("cache_key", sa.LargeBinary(32), nullable=False),
-    sa.Column("ledger_id", sa.BigInteger, nullable=False, comment="its reservation"),
-    sa.Column("request", sa.Text, nullable=False, comment="JSON, what ingesting needs"),
-    sa.Column("status", sa.Text, nullable=False, comment="open, done, failed or expired"),
-    sa.Index("ix_llm_batch_items_key", "cache_key"),
-)
-
-# Which version of a prompt a run works with: the first resolution counts for all of the run.
-run_prompts = sa.Table(
-    "run_prompts",
-    metadata,
-    sa.Column("run_id", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text, nullable=False),
-    sa.Column("sha256", sa.Text, nullable=False),
-    sa.Column("at", sa.Float, nullable=False),
-)
-
-# What people are told. The key makes a message one that is told once.
-notifications = sa.Table(
-    "notifications",
-    metadata,
-    sa.Column("id", BigKey, primary_key=True, autoincrement=True),
-    sa.Column("key", sa.Text, nullable=False, unique=True),
-    sa.Column("at", sa.Float, nullable=False),
-    sa.Column("text", sa.Text, nullable=False),
-    sa.Column("sent_at", sa.Float, comment="null until delivered"),
 )
 
 # What models have made of a document; `fields` is published only with status published.
@@ -336,74 +304,63 @@ step_letters = sa.Table(
     sa.Index("ix_step_letters_window", "source", "window"),
 )
 
-# What was said about a message on a channel. Without a row it was not tried there yet.
-deliveries = sa.Table(
-    "deliveries",
+# What was found in a document that should not be searched, logged or sent to a model as it is.
+safety_findings = sa.Table(
+    "safety_findings",
     metadata,
-    sa.Column("notification_id", BigKey, primary_key=True),
-    sa.Column("channel", sa.Text, primary_key=True, comment="log, slack or mail"),
-    sa.Column("status", sa.Text, nullable=False, comment="sending, sent, waiting or given_up"),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("at", sa.Float, nullable=False, comment="of the last attempt"),
-    sa.Column("next_at", sa.Float, nullable=False, comment="not tried again before"),
-    sa.Column("error", sa.Text),
+    sa.Column("doc_id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("window", sa.Text, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("action", sa.Text, nullable=False, comment="none, masked, quarantined or review"),
+    sa.Column("injection", sa.Float, nullable=False, comment="0 to 1"),
+    sa.Column("hidden", sa.BigInteger, nullable=False, comment="characters that nobody sees"),
+    sa.Column("kinds", sa.JSON, nullable=False, comment="what was found: how often"),
+    sa.Index("ix_safety_findings_window", "source", "window"),
 )
 
-# What happened to the versions of a model, in order; rows are added and never changed.
-promotions = sa.Table(
-    "promotions",
+# Near duplicates: signatures in bands, the shingles that candidates are verified by, and what
+# each document is a near copy of.
+near_bands = sa.Table(
+    "near_bands",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("band", sa.Integer, primary_key=True),
+    sa.Column("value", sa.BigInteger, primary_key=True),
+    sa.Column("text_hash", sa.Text, primary_key=True),
+    sa.Index("ix_near_bands_text", "source", "text_hash"),
+)
+
+near_texts = sa.Table(
+    "near_texts",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("text_hash", sa.Text, primary_key=True),
+    sa.Column("shingles", sa.LargeBinary, nullable=False, comment="hashes, sorted, compressed"),
+)
+
+near_documents = sa.Table(
+    "near_documents",
+    metadata,
+    sa.Column("doc_id", sa.Uuid(as_uuid=False), primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("text_hash", sa.Text, nullable=False),
+    sa.Column("canonical", sa.Uuid(as_uuid=False), nullable=False, comment="itself: no near copy"),
+    sa.Column("similarity", sa.Float, nullable=False, comment="exact Jaccard with the canonical"),
+    sa.Index("ix_near_documents_canonical", "canonical"),
+)
+
+# Documents that were erased on request, and the proof.
+erasures = sa.Table(
+    "erasures",
     metadata,
     sa.Column("id", BigKey, primary_key=True, autoincrement=True),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("at", sa.Float, nullable=False),
-    sa.Column(
-        "action",
-        sa.Text,
-        nullable=False,
-        comment="registered, challenger, step, promoted, rolled_back or withdrawn",
-    ),
-    sa.Column("version", sa.Text, nullable=False, comment="that it happened to"),
-    sa.Column("champion", sa.Text, comment="that serves afterwards; null: none"),
-    sa.Column("share", sa.Integer, comment="percent of units that the challenger answers"),
-    sa.Column("actor", sa.Text, nullable=False, comment="a person, or `rollout`"),
-    sa.Column("run_id", sa.Text, comment="of Dagster"),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("doc_id", sa.Uuid(as_uuid=False), nullable=False),
+    sa.Column("requested_at", sa.Float, nullable=False),
+    sa.Column("requested_by", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("facts", sa.JSON, nullable=False, comment="figures that it was decided by"),
-    sa.Index("ix_promotions_model", "model", "id"),
-)
-
-# How far the challenger of a model has come; one row a model.
-rollouts = sa.Table(
-    "rollouts",
-    metadata,
-    sa.Column("model", sa.Text, primary_key=True),
-    sa.Column("challenger", sa.Text, nullable=False, comment="version"),
-    sa.Column("share", sa.Integer, nullable=False, comment="percent; 0 in shadow"),
-    sa.Column("began_at", sa.Float, nullable=False),
-    sa.Column("counted_day", sa.Text, comment="last day of scores that was counted"),
-    sa.Column("units", sa.BigInteger, nullable=False, comment="answered on this step"),
-)
-
-# How rows differed from those that the model knows: before training, and daily when scored.
-model_drift = sa.Table(
-    "model_drift",
-    metadata,
-    sa.Column("model", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, primary_key=True, comment="training or scores"),
-    sa.Column("window", sa.Text, primary_key=True, comment="week or day"),
-    sa.Column("at", sa.Float, nullable=False),
-    sa.Column("drifted", sa.Boolean, nullable=False),
-    sa.Column("detail", sa.Text, nullable=False, comment="what drifted, in a line"),
-    sa.Column("asked_at", sa.Float, comment="when training was asked for because of it"),
-)
-
-# What the master of a Monday decided for each model, and what came of it.
-master_decisions = sa.Table(
-    "master_decisions",
-    metadata,
-    sa.Column("monday", sa.Text, primary_key=True),
-    sa.Column("model", sa.Text, primary_key=True),
-    sa.Column("decision", sa.Text, nullable=False, comment="train or skip"),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("completed_at", sa.Float, comment="null until everything was found empty"),
+    sa.Column("receipt", sa.JSON(none_as_null=True), comment="where was looked, what was found"),
+    sa.Index("ix_erasures_doc", "doc_id"),
 )

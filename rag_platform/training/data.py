@@ -9,14 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from rag_platform.documents.sources import (
-    FolderSource,
-    ListedObject,
-    S3Source,
-    Selection,
-    Source,
-    SourceUnavailable,
-)
+from rag_platform.documents.sources.base import ListedObject, Source, SourceUnavailable
+from rag_platform.documents.sources.kinds.folder import FolderSource
+from rag_platform.documents.sources.kinds.s3 import S3Source
+from rag_platform.documents.sources.selection import Selection
 from rag_platform.storage.objects import (
     S3Connection,
     display_url,

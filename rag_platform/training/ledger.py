@@ -8,7 +8,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import promotions, rollouts
+from rag_platform.storage.schema_models import promotions, rollouts
 
 Action = Literal["registered", "challenger", "step", "promoted", "rolled_back", "withdrawn"]
 CHAMPION: Literal["champion"] = "champion"

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from rag_platform.errors import PlatformError
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import master_decisions
+from rag_platform.storage.schema_models import master_decisions
 
 if TYPE_CHECKING:
     from rag_platform.training.pipeline import Training

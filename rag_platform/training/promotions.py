@@ -23,7 +23,7 @@ import sqlalchemy as sa
 
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.outbox import Outbox
-from rag_platform.storage.schema import rollouts
+from rag_platform.storage.schema_models import rollouts
 from rag_platform.training.errors import NoSuchModel, RegistryUnavailable
 from rag_platform.training.ledger import (
     CHALLENGER,

@@ -17,8 +17,8 @@ from rag_platform.documents.parsing.result import ParseLimits, ParseRefused
 from rag_platform.documents.report import PageReport, report, too_many_dead
 from rag_platform.encoders.base import Embedder
 from rag_platform.indexing.embeddings import EmbedFigures
+from rag_platform.indexing.index_writer import ApplyFigures
 from rag_platform.indexing.progress import unapplied_passes
-from rag_platform.indexing.vector_index import ApplyFigures
 from rag_platform.platform import Platform
 from rag_platform.retrieval.search import Result
 from rag_platform.settings import Settings
@@ -53,7 +53,9 @@ class InProcessPool:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def parse_all(self, documents: Iterable[Document]) -> Iterator[tuple[Any, Outcome]]:
+    def parse_all(
+        self, documents: Iterable[Document], _watch: object = None
+    ) -> Iterator[tuple[Any, Outcome]]:
         for identity, content, hints in documents:
             data = content() if callable(content) else content
             try:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rag_platform.encoders.base import Embedder
+from rag_platform.encoders.languages import detect
 from rag_platform.encoders.wordllama import WordLlamaEmbedder
 from rag_platform.indexing.chunking.chunker import Chunker
 from rag_platform_tests.conformance.corpus import Folder
@@ -85,8 +86,10 @@ def points_of(
             "key": key,
             "uri": f"{root}/{key}",
             "title": title_of(key, text),
-            "language": "en" if key.endswith(".html") else "",
+            "language": detect(text, "en" if key.endswith(".html") else ""),
             "modified": datetime.fromtimestamp(modified, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "tenant": "default",
+            "acl": ["*"],
         }
         points[point_id] = (payload, vector_of(recipe[3], chunk.text))
     return points

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rag_platform.encoders.openai import EmbeddingServiceError, OpenAIConnection
 from rag_platform.platform import Platform
 from rag_platform.storage.memo import memo_key
-from rag_platform.storage.schema import ledger, memo
+from rag_platform.storage.schema import memo
+from rag_platform.storage.schema_models import ledger
 from rag_platform_tests.conformance.conftest import Build
 from rag_platform_tests.conformance.corpus import fill
 from rag_platform_tests.conformance.harness import (

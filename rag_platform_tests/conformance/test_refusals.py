@@ -3,12 +3,14 @@
 import copy
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from rag_platform.documents.changelog import SourceListingRefused
-from rag_platform.documents.sources import FolderSource, ListedObject, NotTaken, SourceUnavailable
-from rag_platform.indexing.vector_index import IndexWriter, Wanted
+from rag_platform.documents.sources.base import Known, ListedObject, NotTaken, SourceUnavailable
+from rag_platform.documents.sources.kinds.folder import FolderSource
+from rag_platform.indexing.index_writer import IndexWriter, Wanted
 from rag_platform_tests.conformance.corpus import article, broken_pdf
 from rag_platform_tests.conformance.embedders import EmbedderDown
 from rag_platform_tests.conformance.harness import SOURCE, V1, WINDOWS, World, assert_same
@@ -82,8 +84,8 @@ def test_10_listing_fails_midway(synced: World, monkeypatch: pytest.MonkeyPatch)
     before = synced.contents()
     whole = FolderSource.batches
 
-    def half(self: FolderSource) -> Iterator[list[ListedObject]]:
-        for batch in whole(self):
+    def half(self: FolderSource, *asked: Any) -> Iterator[list[ListedObject]]:
+        for batch in whole(self, *asked):
             yield batch[:3]
         raise SourceUnavailable("the connection broke in the second page")
 
@@ -105,7 +107,7 @@ def test_10_reading_fails_midway(synced: World, monkeypatch: pytest.MonkeyPatch)
         synced.folder.write(f"new{number}.md", article(20 + number))
     read = FolderSource.fetch
 
-    def broken(self: FolderSource, key: str) -> object:
+    def broken(self: FolderSource, key: str, known: Known | None = None) -> object:
         if key == "new1.md":
             raise SourceUnavailable("reading broke")
         return read(self, key)
@@ -125,7 +127,7 @@ def test_10_one_unreadable_object_is_one_dead_letter(
     synced.folder.write("locked.md", article(9))
     read = FolderSource.fetch
 
-    def refused(self: FolderSource, key: str) -> object:
+    def refused(self: FolderSource, key: str, known: Known | None = None) -> object:
         if key == "locked.md":
             raise NotTaken("unreadable", "no permission to read it (Permission denied)")
         return read(self, key)

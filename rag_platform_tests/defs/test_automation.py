@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from rag_platform.defs.documents import factory
 from rag_platform.defs.operations.launch import STAGES
 from rag_platform.documents.changelog import SourceListingRefused
-from rag_platform.documents.sources import SourceUnavailable
+from rag_platform.documents.sources.base import SourceUnavailable
 from rag_platform.encoders.openai import EmbeddingServiceError
 from rag_platform.errors import PlatformError
 from rag_platform.llm.budget import BudgetExceeded

@@ -24,7 +24,7 @@ from rag_platform.defs.operations.notifications import (
 )
 from rag_platform.operations.slack import SlackChannel
 from rag_platform.storage.outbox import Outbox
-from rag_platform.storage.schema import deliveries
+from rag_platform.storage.schema_models import deliveries
 from rag_platform_tests.defs.location import Location
 from rag_platform_tests.servers.slack import CHANNEL, TOKEN, SlackServer
 from rag_platform_tests.servers.smtp import SmtpServer

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 import yaml
 
 from rag_platform.defs.operations.problems import problems
-from rag_platform.storage.schema import documents, ledger
+from rag_platform.storage.schema import documents
+from rag_platform.storage.schema_models import ledger
 from rag_platform_tests.defs.location import INDEX, SOURCE, Location
 from rag_platform_tests.servers.openai_api import KEY, OpenAIServer
 from rag_platform_tests.servers.seaweed import S3Server

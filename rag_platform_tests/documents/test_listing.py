@@ -3,16 +3,18 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rag_platform.documents.sources import (
+from rag_platform.documents.sources.base import (
     Fetched,
-    FolderSource,
+    Known,
     ListedObject,
     NotTaken,
     SourceUnavailable,
 )
+from rag_platform.documents.sources.kinds.folder import FolderSource
 from rag_platform_tests.documents.conftest import Docs, MakeDocs
 
 FIRST, SECOND = "2026-07-01", "2026-07-02"
@@ -108,7 +110,7 @@ def test_an_object_that_vanished_was_never_there(
     docs.folder.write("b.md", "changed")
     docs.folder.write("d.md", "new")
 
-    def fetch(self: FolderSource, key: str) -> Fetched | None:
+    def fetch(self: FolderSource, key: str, known: Known | None = None) -> Fetched | None:
         if key in ("b.md", "d.md"):
             docs.folder.remove(key)
         return FETCH(self, key)
@@ -126,7 +128,7 @@ def test_an_object_that_became_a_folder(docs: Docs, monkeypatch: pytest.MonkeyPa
     docs.folder.write("a.md", "a")
     docs.folder.write("b.md", "b")
 
-    def fetch(self: FolderSource, key: str) -> Fetched | None:
+    def fetch(self: FolderSource, key: str, known: Known | None = None) -> Fetched | None:
         if key == "a.md":
             docs.folder.remove(key)
             docs.folder.write("a.md/inner.md", "inner")
@@ -144,7 +146,7 @@ def test_an_object_that_changes_after_it_was_listed(
 ) -> None:
     docs.folder.write("a.md", "as listed")
 
-    def fetch(self: FolderSource, key: str) -> Fetched | None:
+    def fetch(self: FolderSource, key: str, known: Known | None = None) -> Fetched | None:
         docs.folder.write(key, "as it was read, and longer")
         return FETCH(self, key)
 
@@ -203,7 +205,7 @@ def test_a_permission_that_is_missing_and_comes_back(
     docs.run(FIRST)
     docs.folder.write("a.md", "a2")
 
-    def denied(self: FolderSource, key: str) -> Fetched | None:
+    def denied(self: FolderSource, key: str, known: Known | None = None) -> Fetched | None:
         if key == "a.md":
             raise NotTaken("unreadable", "no permission to read it (Permission denied)")
         return FETCH(self, key)
@@ -228,8 +230,8 @@ def test_a_listing_that_breaks_off_is_forgotten(
     docs.run(FIRST)
     batches = FolderSource.batches
 
-    def broken(self: FolderSource) -> Iterator[list[ListedObject]]:
-        for batch in batches(self):
+    def broken(self: FolderSource, *asked: Any) -> Iterator[list[ListedObject]]:
+        for batch in batches(self, *asked):
             yield batch[:1]
         raise SourceUnavailable("the disk went away")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rag_platform.documents.identity import document_id
 from rag_platform.documents.preview import preview
-from rag_platform.documents.sources import ListedObject
+from rag_platform.documents.sources.base import ListedObject
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import documents
 

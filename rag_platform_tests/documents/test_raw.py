@@ -1,6 +1,7 @@
 """Which page a document belongs to: by when it was seen, by its date, by its path."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -207,15 +208,16 @@ def test_a_modification_time_out_of_the_calendar(
     make_docs: MakeDocs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some file systems keep times of the year 33658."""
-    from rag_platform.documents import sources
+    from rag_platform.documents.sources.base import ListedObject
+    from rag_platform.documents.sources.kinds.folder import FolderSource
 
     docs = make_docs(dated_by="modified")
     docs.folder.write("a.md", "a")
-    batches = sources.FolderSource.batches
+    batches = FolderSource.batches
 
-    def far(self: sources.FolderSource) -> Iterator[list[sources.ListedObject]]:
-        for batch in batches(self):
-            yield [sources.ListedObject(o.key, o.size, 1e12, o.etag) for o in batch]
+    def far(self: FolderSource, *asked: Any) -> Iterator[list[ListedObject]]:
+        for batch in batches(self, *asked):
+            yield [ListedObject(o.key, o.size, 1e12, o.etag) for o in batch]
 
-    monkeypatch.setattr(sources.FolderSource, "batches", far)
+    monkeypatch.setattr(FolderSource, "batches", far)
     assert docs.ask(FIRST).waiting == 1

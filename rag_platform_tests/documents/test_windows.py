@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from rag_platform.documents.windows import Calendar, UnknownWindow
+from rag_platform.documents.windows import Calendar, UnknownWindow, utc
 
 DAILY = Calendar("daily", datetime(2026, 7, 1, tzinfo=UTC))
 HOURLY = Calendar("hourly", datetime(2026, 7, 1, 6, tzinfo=UTC))
@@ -122,3 +122,9 @@ def test_a_moment_to_come_is_now() -> None:
 def test_a_date_in_a_path(path: str, day: str | None, hour: str | None) -> None:
     assert DAILY.of_path(path) == day
     assert HOURLY.of_path(path) == hour
+
+
+def test_times_out_of_the_calendar() -> None:
+    assert utc(0) == datetime(1970, 1, 1, tzinfo=UTC)
+    assert utc(1e12).year == 9999
+    assert utc(-1e12).year == 1

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from rag_platform.indexing.published import PublishedFields, PublishFigures
+from rag_platform.indexing.payloads import PayloadFigures
+from rag_platform.indexing.published import PublishedFields
 from rag_platform.storage.schema import enrichments, index_documents
 from rag_platform.storage.vectors.base import Collection, Payload
 from rag_platform_tests.conformance.harness import SOURCE, V1, WINDOWS, World
@@ -68,10 +69,10 @@ def test_fields_come_change_and_go_without_embedding(two: World) -> None:
     _publish(two, "a.md", CARDS, digest="one")
     assert _stage(two).waiting() == 1
     with two.counted() as embedded:
-        assert _stage(two).run() == PublishFigures(documents=1, points=points)
+        assert _stage(two).run() == PayloadFigures(documents=1, points=points)
         assert _extra(two, "a.md") == [ON_POINT] * points
         assert _extra(two, "b.md") == [{}]
-        assert _stage(two).run() == PublishFigures()
+        assert _stage(two).run() == PayloadFigures()
         _publish(two, "a.md", {"label": "loans", "author": "Ada"}, digest="two")
         assert _stage(two).run().points == points
         assert _extra(two, "a.md") == [{"label": "loans", "author": "Ada"}] * points
@@ -158,7 +159,7 @@ def test_a_lost_point_is_not_taken_for_the_whole_document(two: World) -> None:
     )
     with opened as collection:
         collection.delete([point])
-    assert _stage(two).run() == PublishFigures(drifted=1)
+    assert _stage(two).run() == PayloadFigures(drifted=1)
     report = parts.reconciler(V1).run(repair=True)
     assert (report.repaired, report.unrepaired) == (1, 0)
     assert set(map(str, _extra(two, "a.md"))) == {str(ON_POINT)}

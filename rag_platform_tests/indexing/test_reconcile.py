@@ -1,13 +1,18 @@
 """Reconciling: what is counted, what is repaired, and what cannot be."""
 
+import shutil
 import uuid
 from contextlib import AbstractContextManager
+from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
-from rag_platform.indexing.reconcile import ReconcileReport
-from rag_platform.storage.schema import memo
-from rag_platform.storage.vectors.base import Collection, Point, SparseVector
+from rag_platform.indexing.digests import digest_of
+from rag_platform.indexing.reconcile import ReconcileReport, _is_turn
+from rag_platform.indexing.retirement import Retired
+from rag_platform.storage.schema import index_documents, index_promotions, memo
+from rag_platform.storage.vectors.base import MARK, Collection, Point, SparseVector, mark_of
 from rag_platform_tests.conformance.harness import V1, WINDOWS, World
 
 FIRST, SECOND = WINDOWS[:2]
@@ -92,3 +97,160 @@ def test_agreement_is_part_of_the_report() -> None:
     assert ReconcileReport("i").as_json()["agrees"] is True
     assert ReconcileReport("i", drifted=2, repaired=1, unrepaired=1).as_json()["agrees"] is False
     assert ReconcileReport("i", orphan_points=1).agrees is False
+
+
+def look(world: World, *, repair: bool = False) -> ReconcileReport:
+    """By marks alone, on a day on which it is no document's turn to be read in full."""
+    return world.platform.reconciler(V1).run(repair=repair, full=False, today=day_of_nobody(world))
+
+
+def day_of_nobody(world: World) -> int:
+    with world.platform.catalog.read() as connection:
+        ids = connection.execute(sa.select(index_documents.c.doc_id)).scalars()
+        turns = {int(doc_id[:8], 16) % 128 for doc_id in ids}
+    return next(day for day in range(128) if day not in turns)
+
+
+def marks(world: World) -> dict[str, int]:
+    with open_index(world) as collection:
+        return collection.marks()
+
+
+@pytest.fixture
+def marked(world: World) -> World:
+    """Three documents whose marks vouch for them."""
+    fill(world)
+    world.platform.reconciler(V1).run(repair=True)
+    assert sum(marks(world).values()) == 3
+    assert look(world) == ReconcileReport(V1, documents=3, points=3)
+    return world
+
+
+def test_nothing_is_read_where_nothing_drifted(marked: World) -> None:
+    assert look(marked).read == 0
+    # On its day a document is read in full.
+    doc_id = next(iter(marked.contents().values()))[0]["doc_id"]
+    today = int(doc_id[:8], 16)
+    report = marked.platform.reconciler(V1).run(repair=False, full=False, today=today)
+    assert report.read >= 1
+    assert marked.platform.reconciler(V1).run(repair=False, full=True).read == 3
+
+
+def test_lost_points_are_found_without_reading(marked: World) -> None:
+    remove(marked, "1.md")
+    report = look(marked)
+    assert (report.drifted, report.read, report.points, report.agrees) == (1, 0, 2, False)
+    with marked.counted() as texts:
+        report = look(marked, repair=True)
+    assert (texts, report.repaired, report.agrees) == ([], 1, True)
+    assert look(marked) == ReconcileReport(V1, documents=3, points=3)
+    marked.check()
+
+
+def test_a_wiped_collection_is_rebuilt_from_the_memo(marked: World) -> None:
+    marked.platform.vectors.drop(V1)
+    with marked.counted() as texts:
+        report = look(marked, repair=True)
+    assert (texts, report.drifted, report.repaired, report.points) == ([], 3, 3, 3)
+    marked.check()
+    assert look(marked) == ReconcileReport(V1, documents=3, points=3)
+
+
+@pytest.mark.parametrize("mark", [{}, {MARK: "of nobody"}, {MARK: "of another"}])
+def test_points_of_nobody_are_found_whatever_they_carry(
+    marked: World, mark: dict[str, str]
+) -> None:
+    if mark.get(MARK) == "of another":
+        mark = {MARK: next(iter(marks(marked)))}
+    payload = {"doc_id": str(uuid.uuid4()), "text_hash": "x", "text": "stranger"} | mark
+    vector = marked.platform.version(V1).embedder.embed_query("stranger")
+    with open_index(marked) as collection:
+        collection.upsert([Point(str(uuid.uuid4()), vector, SparseVector([], []), payload)])
+    assert (look(marked).orphan_points, look(marked).drifted) == (1, 0)
+    report = look(marked, repair=True)
+    assert (report.orphan_points, report.points, report.agrees) == (0, 3, True)
+    assert look(marked) == ReconcileReport(V1, documents=3, points=3)
+
+
+def test_a_point_too_many_of_a_known_document(marked: World) -> None:
+    payload, _ = next(iter(marked.contents().values()))
+    vector = marked.platform.version(V1).embedder.embed_query("too many")
+    with open_index(marked) as collection:
+        collection.upsert([Point(str(uuid.uuid4()), vector, SparseVector([], []), dict(payload))])
+    report = look(marked)
+    assert (report.drifted, report.read, report.orphan_points) == (1, 2, 0)
+    assert look(marked, repair=True).agrees
+    marked.check()
+    assert look(marked) == ReconcileReport(V1, documents=3, points=3)
+
+
+def test_a_collection_of_an_older_day(marked: World, tmp_path: Path) -> None:
+    """Restored from a backup that was made before the last page."""
+    folder, kept = marked.home / "vectors" / V1, tmp_path / "kept"
+    shutil.copytree(folder, kept)
+    marked.folder.write("0.md", "This is another text number 0.")
+    marked.folder.remove("1.md")
+    marked.folder.write("3.md", "This is the text number 3.")
+    marked.sync(SECOND)
+    assert look(marked, repair=True).agrees
+    shutil.rmtree(folder)
+    shutil.copytree(kept, folder)
+    report = look(marked)
+    # Changed and new documents differ, the removed one is back, the untouched one is vouched for.
+    assert (report.drifted, report.orphan_points, report.read) == (2, 1, 1)
+    with marked.counted() as texts:
+        assert look(marked, repair=True).agrees
+    assert texts == []
+    marked.check()
+
+
+def test_what_cannot_be_repaired_is_not_vouched_for(marked: World) -> None:
+    (point, (payload, _)), *_ = marked.contents().items()
+    with open_index(marked) as collection:
+        collection.set_payloads({point: payload | {"title": "changed by hand"}})
+    with marked.platform.catalog.begin() as connection:
+        connection.execute(sa.delete(memo))
+    for _ in range(2):
+        report = look(marked, repair=True)
+        assert (report.drifted, report.repaired, report.unrepaired) == (1, 0, 1)
+
+
+def test_vectors_turned_by_hand_are_found_on_their_day(marked: World) -> None:
+    (point, (payload, _)), *_ = marked.contents().items()
+    vector = marked.platform.version(V1).embedder.embed_query("something else")
+    mark = {MARK: mark_of(digest_of({point: payload}))}
+    with open_index(marked) as collection:
+        collection.upsert([Point(point, vector, SparseVector([], []), payload | mark)])
+    assert look(marked).drifted == 0
+    today = int(payload["doc_id"][:8], 16)
+    reconciler = marked.platform.reconciler(V1)
+    assert reconciler.run(repair=False, full=False, today=today).drifted == 1
+    assert reconciler.run(repair=True, full=False, today=today).repaired == 1
+    assert reconciler.run(repair=False, full=True).agrees
+    assert look(marked) == ReconcileReport(V1, documents=3, points=3)
+    marked.check()
+
+
+def test_every_document_has_its_turn_within_128_days() -> None:
+    ids = [str(uuid.UUID(int=number << 96)) for number in range(0, 2**32, 2**32 // 1_000)]
+    for doc_id in ids:
+        assert sum(_is_turn(doc_id, day) for day in range(128)) == 1
+
+
+def test_a_killed_writer_is_left_to_its_run(marked: World) -> None:
+    """A document that is claimed and not recorded is neither drifted nor an orphan."""
+    with marked.platform.catalog.begin() as connection:
+        connection.execute(sa.update(index_documents).values(claimed=index_documents.c.claimed + 1))
+    report = look(marked)
+    assert (report.documents, report.drifted, report.orphan_points) == (0, 0, 0)
+
+
+def test_a_retired_version_is_not_made_anew(marked: World) -> None:
+    with marked.platform.catalog.begin() as connection:
+        row = {"at": 0.0, "action": "retired", "index_name": V1, "live": "other"}
+        row |= {"previous": "other", "actor": "a", "reason": "r", "facts": {}}
+        connection.execute(sa.insert(index_promotions), row)
+    marked.platform.vectors.drop(V1)
+    with pytest.raises(Retired, match="docs_v1"):
+        marked.platform.reconciler(V1).run(repair=True)
+    assert marked.platform.vectors.names() == []

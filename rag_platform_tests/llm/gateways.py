@@ -18,7 +18,8 @@ from rag_platform.llm.prices import Prices
 from rag_platform.llm.prompts import PromptLibrary
 from rag_platform.settings_llm import LlmSettings, PriceSettings
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import ledger, metadata
+from rag_platform.storage.schema_base import metadata
+from rag_platform.storage.schema_models import ledger
 from rag_platform_tests.servers.openai_api import KEY
 
 # One micro-dollar a token: money in the assertions is the number of tokens.

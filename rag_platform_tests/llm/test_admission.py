@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from rag_platform.llm.admission import Admission, RateLimitTimeout
 from rag_platform.llm.budget import Attempt, Budget, BudgetExceeded
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import ledger
+from rag_platform.storage.schema_models import ledger
 from rag_platform_tests.llm.forks import FORKS
 
 SERVICE = "https://service/v1"

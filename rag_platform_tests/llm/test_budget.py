@@ -17,7 +17,7 @@ from rag_platform.llm import budget as module
 from rag_platform.llm.budget import Attempt, Budget, BudgetExceeded
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.outbox import Outbox
-from rag_platform.storage.schema import ledger
+from rag_platform.storage.schema_models import ledger
 from rag_platform_tests.catalogs import Place
 from rag_platform_tests.llm.forks import FORKS
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rag_platform.llm.cache import AnswerCache, cache_key
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import llm_cache
+from rag_platform.storage.schema_models import llm_cache
 
 KEY = cache_key(a=1)
 VALUE = {"value": {"text": "ünï \u0000 日本"}, "microusd": 7, "confidence": None}

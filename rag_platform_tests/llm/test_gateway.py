@@ -34,7 +34,7 @@ from rag_platform.llm.gateway import Ask, Completion, ExtractiveAnswer, Gateway
 from rag_platform.llm.prices import UnknownPrice
 from rag_platform.llm.sender import Tally
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import llm_cache
+from rag_platform.storage.schema_models import llm_cache
 from rag_platform_tests.llm.gateways import PRICE, Label, gateway, rows, write_prompt
 from rag_platform_tests.servers.openai_api import (
     KEY,

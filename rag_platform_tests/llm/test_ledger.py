@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rag_platform.llm.budget import Attempt, Budget
 from rag_platform.llm.ledger import GROUPS, costs, daily_by_model
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import ledger
+from rag_platform.storage.schema_models import ledger
 
 NOTHING = {
     "total_usd": 0.0,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rag_platform.llm.prompts import BUILT_IN, Prompt, PromptChanged, PromptError, PromptLibrary
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import run_prompts
+from rag_platform.storage.schema_models import run_prompts
 from rag_platform_tests.catalogs import Place
 from rag_platform_tests.llm.forks import FORKS
 

@@ -31,7 +31,7 @@ from rag_platform.operations.notifications import (
 from rag_platform.operations.slack import SlackChannel
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.outbox import Deliveries, Message, Outbox
-from rag_platform.storage.schema import deliveries, notifications
+from rag_platform.storage.schema_models import deliveries, notifications
 from rag_platform_tests.catalogs import Place
 from rag_platform_tests.servers.slack import Fault, SlackServer, failing
 from rag_platform_tests.servers.smtp import SmtpServer

@@ -8,13 +8,8 @@ import sqlalchemy as sa
 
 from rag_platform.operations.digest import Week, digest
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import (
-    dead_letters,
-    deliveries,
-    ledger,
-    reviews,
-    step_letters,
-)
+from rag_platform.storage.schema import dead_letters, reviews, step_letters
+from rag_platform.storage.schema_models import deliveries, ledger
 
 WEEK = Week(date(2026, 11, 23))
 ID = "00000000-0000-4000-8000-00000000000"

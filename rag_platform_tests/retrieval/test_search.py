@@ -1,108 +1,105 @@
-"""Search over a collection of plain numbers: one result per text, fused by rank."""
+"""Search over a collection of plain numbers: one result per text, fused by score."""
 
-import uuid
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections import defaultdict as Weights
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from rag_platform.encoders.base import Embedder, SparseEncoder, Vectors
+from rag_platform.retrieval.readers import Reader
 from rag_platform.retrieval.search import Searcher
-from rag_platform.storage.vectors.base import Collection, Point, SparseVector, VectorStore
+from rag_platform.storage.vectors.base import Collection, VectorStore
 from rag_platform.storage.vectors.edge import EdgeVectorStore
 from rag_platform.storage.vectors.server import ServerVectorStore
-
-ANGLES = {"north": 0.0, "east": 90.0}  # what a query means, in degrees
-TERMS = {"alpha": 1, "beta": 2}
-
+from rag_platform_tests.retrieval.compass import Compass, Words, point
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 
 
-class Compass(Embedder):
-    """A query is a direction."""
-
-    name = fingerprint = "compass"
-    dimension, batch_size, paid = 2, 8, False
-
-    def embed_passages(self, texts: Sequence[str]) -> Vectors:
-        return np.array([self.embed_query(text) for text in texts])
-
-    def embed_query(self, text: str) -> Vectors:
-        return direction(next((ANGLES[word] for word in text.split() if word in ANGLES), 45.0))
-
-
-class Words(SparseEncoder):
-    """A word is a dimension of weight 1."""
-
-    fingerprint = "words"
-
-    def passage(self, text: str) -> SparseVector:
-        return self.query(text)
-
-    def query(self, text: str) -> SparseVector:
-        found = sorted({TERMS[word] for word in text.split() if word in TERMS})
-        return SparseVector(found, [1.0] * len(found))
-
-
-def direction(degrees: float) -> Vectors:
-    angle = np.radians(degrees)
-    return np.array([np.cos(angle), np.sin(angle)], np.float32)
-
-
-@pytest.fixture(params=["edge", "server"])
-def collection(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Collection]:
+@pytest.fixture(scope="module", params=["edge", "server"])
+def opened(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Collection]:
     store: VectorStore
     if request.param == "edge":
-        store = EdgeVectorStore(tmp_path / "vectors", lock_timeout_s=5)
+        store = EdgeVectorStore(tmp_path_factory.mktemp("vectors"), lock_timeout_s=5)
     else:
         from qdrant_client import QdrantClient
 
         store = ServerVectorStore("http://x:6333", client_factory=lambda: QdrantClient(":memory:"))
-    with store.open("docs", dimension=2, fingerprint="f") as opened:
-        yield opened
+    with store.open("docs", dimension=2, fingerprint="f") as collection:
+        yield collection
+
+
+@pytest.fixture
+def collection(opened: Collection) -> Collection:
+    """Empty; one for all tests, because making one takes seconds."""
+    opened.delete([identity for identity, _ in opened.ids()])
+    return opened
 
 
 @pytest.fixture
 def searcher(collection: Collection) -> Searcher:
-    return Searcher(collection, embedder=Compass(), sparse=Words())
+    # By halves, whatever language words of a made-up one are taken for.
+    return Searcher(
+        collection, embedder=Compass(), sparse=Words(), weights=Weights(lambda: 0.5, en=0.5)
+    )
 
 
-def point(text: str, degrees: float, key: str = "", **payload: object) -> Point:
-    """A text in a direction, at an address."""
-    key = key or f"{text}.md"
-    fields = {
-        "doc_id": f"doc of {key}",
-        "text_hash": f"hash of {text}",
-        "text": text,
-        "source": "manuals",
-        "uri": f"file:///{key}",
-        "key": key,
-        "title": f"title of {key}",
-        "heading": "",
-        "page": None,
-        "start": 0,
-        "end": len(text),
-        "language": "en",
-    }
-    identity = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{key}{payload.get('start', 0)}{text}"))
-    return Point(identity, direction(degrees), Words().passage(text), fields | payload)
-
-
-def test_ranks_are_fused(collection: Collection, searcher: Searcher) -> None:
+def test_scores_are_fused(collection: Collection, searcher: Searcher) -> None:
     collection.upsert(
-        [point("plain north", 1), point("alpha far", 80), point("alpha near", 20), point("x", 85)]
+        [point("plain north", 0), point("alpha far", 80), point("alpha near", 60), point("x", 90)]
     )
     found = searcher.search("north alpha", 4)
-    scores = {result.text: result.score for result in found}
-    # Dense ranks: plain 1, near 2, far 3, x 4. Sparse: near and far, equally, twice the weight.
-    assert scores["plain north"] == pytest.approx(1 / 61, abs=1e-6)
-    assert scores["x"] == pytest.approx(1 / 64, abs=1e-6)
-    pairs = {(round(1 / 62 + 2 / a, 6), round(1 / 63 + 2 / b, 6)) for a, b in ((61, 62), (62, 61))}
-    assert (scores["alpha near"], scores["alpha far"]) in pairs
-    assert {result.text for result in found[:2]} == {"alpha near", "alpha far"}
-    assert [result.text for result in found[2:]] == ["plain north", "x"]
+    # Cosines with north: 1, .174, .5, 0; the words of both alphas weigh the same.
+    expected = {
+        "alpha near": 0.5 * 0.5 + 0.5,
+        "alpha far": 0.5 * np.cos(np.radians(80)) + 0.5,
+        "plain north": 0.5,
+        "x": 0.0,
+    }
+    assert [result.text for result in found] == list(expected)
+    assert [result.score for result in found] == pytest.approx([*expected.values()], abs=1e-5)
+    likeness = [result.likeness for result in found]
+    assert likeness == pytest.approx([0.5, np.cos(np.radians(80)), 1.0, 0.0], abs=1e-5)
+
+
+@pytest.mark.parametrize(("share", "first"), [(0.9, "plain north"), (0.1, "alpha")])
+def test_an_operator_weighs_by_language(collection: Collection, share: float, first: str) -> None:
+    collection.upsert([point("plain north", 0), point("alpha", 90)])
+    weighed = Searcher(collection, embedder=Compass(), sparse=Words(), weights={"de": share})
+    assert weighed.search("north alpha", language="de")[0].text == first
+
+
+def test_the_first_results_are_the_same_however_many_are_asked_for(
+    collection: Collection, searcher: Searcher
+) -> None:
+    words = ["alpha", "beta", "alpha beta", "none"]
+    points = [point(f"{words[n % 4]} {n}", n * 37 % 301 / 2) for n in range(300)]
+    for number, each in enumerate(points):  # equal scores at the end of the pool would be a draw
+        each.sparse.values[:] = [1 + number * 53 % 300 / 7 for _ in each.sparse.values]
+    collection.upsert(points)
+    long = [result.text for result in searcher.search("north alpha beta", 200)]
+    assert len(set(long)) == 200
+    for k in (1, 10, 50):
+        assert [result.text for result in searcher.search("north alpha beta", k)] == long[:k]
+
+
+def test_limits_hold_for_every_search(collection: Collection) -> None:
+    collection.upsert(
+        [
+            point("alpha", 0, "a.md", tenant="one", acl=["*"]),
+            point("alpha", 0, "b.md", tenant="two", acl=["*"]),
+            point("beta", 5, "c.md", tenant="one", acl=["staff"]),
+            point("none", 5, "d.md", tenant="one"),
+        ]
+    )
+    limits = Reader("one").limits
+    limited = Searcher(collection, embedder=Compass(), sparse=Words(), limits=limits)
+    assert [result.uris for result in limited.search("north alpha")] == [("file:///a.md",)]
+    assert limited.search("north alpha", filters={"key": "b.md"}) == []
+    with pytest.raises(ValueError, match="tenant"):
+        limited.search("north alpha", filters={"tenant": "two"})
 
 
 def test_one_result_per_text_with_all_its_addresses(
@@ -121,12 +118,13 @@ def test_one_result_per_text_with_all_its_addresses(
     assert first.uris == ("file:///a.md", "file:///b.md", "file:///c.md")
     assert (first.uri, first.start, first.doc_id) == ("file:///a.md", 3, "doc of a.md")
     assert first.title == "title of a.md"
-    # Copies do not add up: rank 1 in both legs, once.
-    assert first.score == pytest.approx(3 / 61, abs=1e-6)
+    # Copies do not add up: the best of both legs, once.
+    assert first.score == 1.0
+    assert first.places == (("a.md", None), ("b.md", None), ("c.md", None))
     assert second.text == "beta"
     shown = first.as_json()
     assert shown["uris"] == ["file:///a.md", "file:///b.md", "file:///c.md"]
-    assert not {"start", "end"} & shown.keys()
+    assert not {"start", "end", "places", "likeness"} & shown.keys()
 
 
 def test_three_hundred_copies_leave_room_for_others(

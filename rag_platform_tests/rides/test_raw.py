@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rag_platform.documents.sources import SourceUnavailable
+from rag_platform.documents.sources.base import SourceUnavailable
 from rag_platform.rides import files as files_module
 from rag_platform.rides.days import UnknownDay
 from rag_platform.rides.files import FileChanged

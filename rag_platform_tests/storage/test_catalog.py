@@ -12,7 +12,8 @@ import sqlalchemy as sa
 
 from rag_platform.storage.catalog import SCHEMA_REVISION, Catalog, CatalogError
 from rag_platform.storage.locks import LockTimeout
-from rag_platform.storage.schema import memo, metadata
+from rag_platform.storage.schema import memo
+from rag_platform.storage.schema_base import metadata
 
 ROOT = Path(__file__).parents[2]
 

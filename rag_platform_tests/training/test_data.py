@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_platform.documents.sources import SourceUnavailable
+from rag_platform.documents.sources.base import SourceUnavailable
 from rag_platform.storage.objects import S3Connection, StorageUnavailable
 from rag_platform.training import data
 from rag_platform.training.data import DataChanged, data_files, newest

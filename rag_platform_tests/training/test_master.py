@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rag_platform.documents.sources import SourceUnavailable
+from rag_platform.documents.sources.base import SourceUnavailable
 from rag_platform.storage.catalog import Catalog
 from rag_platform.training.master import Decision, Master, Outcome, summary
 

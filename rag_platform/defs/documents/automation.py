@@ -1,21 +1,27 @@
 """When the documents pipeline runs by itself: by the clock, and when a source has new objects."""
 
-import hashlib
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
-from rag_platform.defs.documents.factory import chain
-from rag_platform.documents.sources import SourceUnavailable
+from rag_platform.defs.documents.factory import RANGE_TAGS, WINDOWS_PER_RUN, chain
+from rag_platform.documents.lag import windows_to_ask
+from rag_platform.documents.sources.base import SourceUnavailable
+from rag_platform.documents.sources.registry import kind_of
 from rag_platform.platform import Platform
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
 
 Job = Any  # what define_asset_job returns; Dagster does not export its type
 
+_UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
 _SCHEDULES = {"daily": "30 0 * * *", "hourly": "5 * * * *"}
-_SENSOR_SECONDS = {"file": 60, "s3": 300}
 
 
 def job_name(source: str) -> str:
@@ -51,13 +57,38 @@ def schedule(source: str, job: Job, settings: Settings) -> dg.ScheduleDefinition
         context: dg.ScheduleEvaluationContext, platform: PlatformResource
     ) -> Iterator[dg.RunRequest]:
         moment = context.scheduled_execution_time
-        current = platform.parts.calendar(source).current(moment)
-        for window in [*_unfinished(platform.parts, source), current]:
-            yield dg.RunRequest(
-                run_key=f"{source}-{window}-{moment.isoformat()}", partition_key=window
-            )
+        windows = _windows(platform.parts, source, moment)
+        broken_off = [w for w in _unfinished(platform.parts, source) if w not in windows]
+        for asked in [*([window] for window in broken_off), windows]:
+            yield _request(asked, run_key=f"{source}-{asked[0]}-{moment.isoformat()}")
 
     return by_cadence
+
+
+def _windows(parts: Platform, source: str, moment: datetime | None = None) -> list[str]:
+    """The current window; of a feed whose history goes where it belongs all that wait, in order."""
+    rules = parts.source_settings(source)
+    raw = parts.raw(source)
+    try:
+        return windows_to_ask(
+            raw.source,
+            raw.cursor(),
+            calendar=raw.calendar,
+            dated_by=rules.dated_by,
+            written=raw.written(),
+            most=WINDOWS_PER_RUN[rules.cadence],
+            now=moment,
+        )
+    except SourceUnavailable:  # the run says what is wrong
+        return [raw.calendar.current(moment)]
+
+
+def _request(windows: list[str], run_key: str | None = None) -> dg.RunRequest:
+    """One run for windows that follow each other: beside each other, they might change places."""
+    if len(windows) == 1:
+        return dg.RunRequest(run_key=run_key, partition_key=windows[0])
+    tags = dict(zip(RANGE_TAGS, (windows[0], windows[-1]), strict=True))
+    return dg.RunRequest(run_key=run_key, tags=tags)
 
 
 def _unfinished(parts: Platform, source: str) -> list[str]:
@@ -69,42 +100,46 @@ def _unfinished(parts: Platform, source: str) -> list[str]:
 
 
 def new_objects_sensor(source: str, job: Job, settings: Settings) -> dg.SensorDefinition:
-    """Asks for the current window when the source's listing is not what it was."""
+    """Asks when the source's listing is not what it was, or a feed has lag: for the current window,
+    or for those that wait."""
     rules = settings.sources[source]
 
     @dg.sensor(
         name=f"{source}_new_objects",
         job=job,
-        minimum_interval_seconds=_SENSOR_SECONDS[rules.url.partition(":")[0]],
+        minimum_interval_seconds=kind_of(source, rules.url).sensor_seconds,
         default_status=_sensor_status(settings),
-        description="Compares the source's listing with the last one seen.",
+        description="Compares the source's listing, or a feed's end, with the last one seen.",
     )
     def new_objects(
         context: dg.SensorEvaluationContext, platform: PlatformResource
     ) -> dg.SensorResult | dg.SkipReason:
+        raw = platform.parts.raw(source)
         try:
-            digest = listing_digest(platform.parts, source)
+            word = raw.source.signal(raw.cursor())
         except SourceUnavailable as error:
             return dg.SkipReason(str(error))
-        if digest == context.cursor:
+        if word in ("", context.cursor):
             return dg.SkipReason(f"{rules.url}: as last time")
-        window = platform.parts.calendar(source).current()
+        windows = _windows(platform.parts, source)
+        # A feed has something new at every tick: what a run will find needs no further one.
+        if not raw.source.complete and _is_under_way(context.instance, source, windows[0]):
+            return dg.SkipReason(f"{rules.url}: {windows[0]} is being run; asked again after that")
         # No run key: a source may well come back to a state that was asked for before.
-        request = dg.RunRequest(partition_key=window)
-        return dg.SensorResult(run_requests=[request], cursor=digest)
+        return dg.SensorResult(run_requests=[_request(windows)], cursor=word)
 
     return new_objects
 
 
-def listing_digest(parts: Platform, source: str) -> str:
-    """A digest over keys and etags of a listing, whatever its order."""
-    total = 0
-    raw = parts.raw(source)
-    for batch in raw.source.batches():
-        for found in batch:
-            identity = f"{len(found.key)}:{found.key}{found.etag}".encode()
-            total ^= int.from_bytes(hashlib.sha256(identity).digest(), "big")
-    return f"{total:064x}"
+def _is_under_way(instance: dg.DagsterInstance, source: str, window: str) -> bool:
+    """Whether a run has begun, or waits to begin, that asks for a window."""
+    of_source = dg.RunsFilter(job_name=job_name(source), statuses=_UNDER_WAY)
+    for run in instance.get_runs(of_source):
+        only = run.tags.get("dagster/partition", "")
+        first, last = (run.tags.get(tag, only) for tag in RANGE_TAGS)
+        if first <= window <= last:
+            return True
+    return False
 
 
 def follow_sensor(settings: Settings) -> dg.AutomationConditionSensorDefinition:

@@ -9,7 +9,7 @@ import dagster as dg
 from rag_platform.platform import Platform
 
 if TYPE_CHECKING:
-    from rag_platform.indexing.vector_index import ApplyFigures
+    from rag_platform.indexing.index_writer import ApplyFigures
 
 
 @dataclass(frozen=True)

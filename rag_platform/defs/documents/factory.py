@@ -58,6 +58,10 @@ def partitions(source: SourceSettings) -> dg.TimeWindowPartitionsDefinition:
 def chain(name: str, settings: Settings) -> list[dg.AssetsDefinition]:
     """All assets of a source."""
     assets = [_raw(name, settings), _parsed(name, settings), _clean(name, settings)]
+    if settings.sources[name].translate:
+        from rag_platform.defs.documents.translation import translated  # it imports this module
+
+        assets.append(translated(name, settings))
     for index in settings.indexes:
         assets += [
             _chunks(name, settings, index),
@@ -172,8 +176,10 @@ def _clean(name: str, settings: Settings) -> dg.AssetsDefinition:
 
 
 def _chunks(name: str, settings: Settings, index: str) -> dg.AssetsDefinition:
+    before = "translated_docs" if settings.sources[name].translate else "clean_docs"
+
     @dg.asset(
-        **_common(name, "chunks", settings, index=index, deps=["clean_docs"], kinds={"parquet"}),
+        **_common(name, "chunks", settings, index=index, deps=[before], kinds={"parquet"}),
         code_version="1",
         check_specs=[checks.CHUNK_SIZES.spec(name, index)],
         description=f"The passages of the page's documents, cut as index {index} says.",

@@ -69,9 +69,9 @@ def _step(source: str, stage: str, above: str, settings: Settings) -> dg.AssetsD
         step = getattr(parts.enrichment(source), stage)
         if settings.llm.batch_backfills and _BACKFILL in context.run.tags:
             with one_line():
-                step.prefetch(
-                    context.partition_keys, parts.llm.batches(f"{source}/{stage}").prefetch
-                )
+                tenant = settings.sources[source].tenant
+                batches = parts.llm.batches(f"{source}/{stage}", tenant)
+                step.prefetch(context.partition_keys, batches.prefetch)
         for window in context.partition_keys:
             with one_line():
                 result = step.run(window, retry=config.retry_failed)

@@ -22,6 +22,7 @@ from rag_platform.errors import PlatformError
 from rag_platform.settings import PROJECT_ROOT, Settings
 
 STAGES = ("raw_docs", "parsed_docs", "clean_docs")
+_TRANSLATED = "translated_docs"
 INDEX_STAGES = ("chunks", "embeddings", "vector_index")
 
 # The pools of dagster.yaml that need another number of slots than its default.
@@ -83,9 +84,15 @@ def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
         yield opened
 
 
+def stages_of(settings: Settings, source: str) -> tuple[str, ...]:
+    """The stages of a source, from asking it to its indexes."""
+    between = (_TRANSLATED,) if settings.sources[source].translate else ()
+    return (*STAGES, *between, *INDEX_STAGES)
+
+
 def keys_of(source: str, indexes: Sequence[str], *, stages: Sequence[str]) -> list[dg.AssetKey]:
     """The assets of some stages: of the source, and of each index version."""
-    own = [asset_key(source, stage) for stage in STAGES if stage in stages]
+    own = [asset_key(source, stage) for stage in (*STAGES, _TRANSLATED) if stage in stages]
     branches = [
         asset_key(source, stage, index)
         for index in indexes

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from rag_platform.defs.rides.factory import KEYS
-from rag_platform.documents.sources import SourceUnavailable
+from rag_platform.documents.sources.base import SourceUnavailable
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
 from rag_platform.settings_pipelines import RidesSettings

@@ -7,16 +7,14 @@ take nearly everything is undone.
 """
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, Final
 
+from rag_platform.documents.parsing.blocks import Block, document, join_blocks
+from rag_platform.documents.parsing.markup import blocks_of, flat, is_data_table, tree
 from rag_platform.documents.parsing.result import (
     Kind,
     Parsed,
-    ParseRefused,
-    Reason,
-    bounded_metadata,
 )
 from rag_platform.documents.parsing.text import decode, normalise, words
 
@@ -35,107 +33,44 @@ BOILERPLATE_NAME: Final = re.compile(
     r"share|sharing|sharedaddy|social\w*|related\w*|recommend\w*|comments?|commentlist|respond|"
     r"disqus\w*|advert\w*|ads?|banner|promo\w*|sponsor\w*|newsletter|subscribe\w*|signup|popup|"
     r"modal|overlay|skip|pagination|pager|toolbar|tags?|taglist|byline|meta|metadata|"
+    r"gallery|carousel|slideshow|lightbox|credits?|copyright|"
     r"trending|popular|widget\w*|outbrain|taboola|editsection|mw-jump-link|headerlink"
     r")(?:$|[\s_-])",
     re.IGNORECASE,
 )
-HEADINGS: Final = {f"h{level}": level for level in range(1, 7)}
-BLOCKS: Final = words(
-    "address article blockquote body caption center dd details div dl dt fieldset figcaption"
-    " figure header hgroup hr html legend li main ol p pre section summary table tbody td"
-    " tfoot th thead tr ul h1 h2 h3 h4 h5 h6"
-)
-LAYOUT_PATH: Final = (
-    ".//table|.//h1|.//h2|.//h3|.//h4|.//ul|.//ol|.//pre|.//form|.//article|.//section|.//p[3]"
+HIDING_STYLE: Final = re.compile(
+    r"(?:^|;)(?:display:none|visibility:hidden|font-size:0(?![.\d])|opacity:0(?![.\d]))"
 )
 MAX_LINK_SHARE: Final = 0.6
 MIN_KEPT_SHARE: Final = 0.25
 ENOUGH_CHARACTERS: Final = 250
 MAX_NAMED_PROSE_SHARE: Final = 0.4
 PROSE_SHARE: Final = 0.8
-SPACES: Final = re.compile(r"\s+")
-
-
-@dataclass
-class Block:
-    """One Markdown block and how many characters of it are link text."""
-
-    text: str
-    links: int = 0
-    heading: bool = False
-    tight: bool = False
-
-
-@dataclass
-class Walk:
-    """The state of the walk from tree to blocks."""
-
-    blocks: list[Block] = field(default_factory=list)
-    inline: list[str] = field(default_factory=list)
-    links: int = 0
-    in_link: int = 0
-    lists: list[int | None] = field(default_factory=list)
-    marker: str = ""
-    heading: int = 0
-    quote: int = 0
-
-    def say(self, text: str | None) -> None:
-        if text:
-            self.inline.append(text)
-            if self.in_link:
-                self.links += len(text.strip())
-
-    def end_block(self) -> None:
-        text = SPACES.sub(" ", "".join(self.inline)).strip()
-        self.inline.clear()
-        links, self.links = self.links, 0
-        if not text:
-            return
-        in_list = bool(self.lists) and not self.heading
-        if self.heading:
-            text = f"{'#' * self.heading} {text}"
-        elif in_list:
-            text = f"{'  ' * (len(self.lists) - 1)}{self.marker or '  '}{text}"
-            self.marker = ""
-        if self.quote and not self.heading:
-            text = f"{'> ' * self.quote}{text}"
-        self.blocks.append(Block(text, links, heading=self.heading > 0, tight=in_list))
 
 
 def parse_html(data: bytes) -> Parsed:
     """The main content of an HTML page; `corrupt` for nesting beyond libxml2's limit of 2,048."""
     source = decode(data, html=True)
-    root = _tree(source)
+    root = tree(source)
     if root is None:
         return Parsed(text="", title="", media_type=Kind.HTML)
     metadata = _metadata(root)
-    title = metadata.pop("title", "")
-    text = normalise(_main_content(root) or _everything(_tree(source)))
-    return Parsed(text=text, title=title, media_type=Kind.HTML, metadata=bounded_metadata(metadata))
+    text, hidden = _main_content(root)
+    if not text:  # also a page that shows itself only by script: nothing counts as hidden
+        text, hidden = join_blocks(blocks_of(_body(tree(source)))), 0
+    return document(Kind.HTML, normalise(text), metadata, hidden=hidden)
 
 
-def _tree(text: str) -> Any:
-    from lxml import etree
-
-    parser = etree.HTMLParser(
-        encoding="utf-8", remove_comments=True, remove_pis=True, no_network=True, huge_tree=True
-    )
-    content = text.replace("\x00", "").encode("utf-8", "replace")
-    if not content.strip():
-        return None
-    try:
-        root = etree.fromstring(content, parser)
-    except etree.XMLSyntaxError as error:
-        if error.code == etree.ErrorTypes.ERR_NO_MEMORY:
-            raise MemoryError("libxml2 ran out of memory") from error
-        if "empty" in str(error).lower():
-            return None
-        raise ParseRefused(Reason.CORRUPT, f"not readable as HTML: {error}") from error
-    if any(entry.type == etree.ErrorTypes.ERR_NO_MEMORY for entry in parser.error_log):
-        raise MemoryError("libxml2 ran out of memory")
-    if any("depth" in entry.message for entry in parser.error_log):
-        raise ParseRefused(Reason.CORRUPT, "HTML elements are nested more than 2,048 deep")
-    return root
+def whole_page(data: bytes, charset: str = "") -> tuple[str, int]:
+    """All text of a page as Markdown, for a chapter or a mail, and how many hidden characters it
+    leaves out. `charset` is what is known from elsewhere."""
+    source = decode(data, html=True, charset=charset)
+    root = tree(source)
+    if root is None:
+        return "", 0
+    main = _body(root)
+    hidden = _drop(main, _is_hidden)
+    return normalise(join_blocks(blocks_of(main))).strip(), hidden
 
 
 def _metadata(root: Any) -> dict[str, str]:
@@ -156,30 +91,23 @@ def _metadata(root: Any) -> dict[str, str]:
     if language := (root.get("lang") or root.get("{http://www.w3.org/XML/1998/namespace}lang")):
         found["language"] = normalise(language).strip()
     og_title = found.pop("og_title", "")
-    titles = (_flat(element) for name in ("title", "h1") for element in root.iter(name))
+    titles = (flat(element) for name in ("title", "h1") for element in root.iter(name))
     found["title"] = next((title for title in titles if title), og_title)[:500]
     return found
 
 
-def _flat(element: Any) -> str:
-    return normalise(SPACES.sub(" ", "".join(element.itertext()))).strip()
-
-
-def _main_content(root: Any) -> str:
-    """The main content; empty where pruning took nearly everything."""
+def _main_content(root: Any) -> tuple[str, int]:
+    """The main content, empty where pruning took nearly everything; and the hidden characters."""
     main = _body(root)
     everything = len(main.xpath("normalize-space(string())"))
+    hidden = _drop(main, _is_hidden)
     prose = _prose(main)
     _drop(main, lambda element: _is_boilerplate(element, prose))
-    blocks = _without_links(_blocks(_densest(main)))
+    blocks = _without_links(blocks_of(_densest(main)))
     kept = sum(len(block.text) for block in blocks)
     if kept < ENOUGH_CHARACTERS and kept < MIN_KEPT_SHARE * everything:
-        return ""
-    return _join(blocks)
-
-
-def _everything(root: Any) -> str:
-    return _join(_blocks(_body(root)))
+        return "", 0
+    return join_blocks(blocks), hidden
 
 
 def _body(root: Any) -> Any:
@@ -190,8 +118,8 @@ def _body(root: Any) -> Any:
     return main
 
 
-def _drop(root: Any, unwanted: Callable[[Any], bool]) -> None:
-    """Remove elements with their content; the text after them stays."""
+def _drop(root: Any, unwanted: Callable[[Any], bool]) -> int:
+    """Empty elements in place, so that the text after them stays; the characters they held."""
     from lxml import etree
 
     found = []
@@ -200,15 +128,19 @@ def _drop(root: Any, unwanted: Callable[[Any], bool]) -> None:
         if element is not root and unwanted(element):
             found.append(element)
             walker.skip_subtree()
+    dropped = sum(len(flat(element)) for element in found)
     for element in found:
-        parent = element.getparent()
-        if element.tail:
-            before = element.getprevious()
-            if before is not None:
-                before.tail = (before.tail or "") + " " + element.tail
-            else:
-                parent.text = (parent.text or "") + " " + element.tail
-        parent.remove(element)
+        element.clear(keep_tail=True)
+        element.tag, element.text = "span", " "
+    return dropped
+
+
+def _is_hidden(element: Any) -> bool:
+    """Whether a page hides an element from its readers by its own attributes."""
+    if element.get("hidden") is not None:
+        return True
+    style = element.get("style")
+    return style is not None and HIDING_STYLE.search(style.replace(" ", "").lower()) is not None
 
 
 def _densest(main: Any) -> Any:
@@ -229,6 +161,8 @@ def _densest(main: Any) -> Any:
     while len(chosen):
         heaviest = max(chosen, key=mass.__getitem__)
         if heaviest.tag not in CONTAINERS or mass[heaviest] < PROSE_SHARE * mass[main]:
+            break
+        if is_data_table(heaviest):
             break
         for before in heaviest.itersiblings(preceding=True):
             headings[:0] = before.iter("h1", "h2")
@@ -256,15 +190,6 @@ def _without_links(blocks: list[Block]) -> list[Block]:
     return kept[::-1]
 
 
-def _join(blocks: list[Block]) -> str:
-    parts: list[str] = []
-    for before, block in zip([None, *blocks], blocks, strict=False):
-        if before is not None:
-            parts.append("\n" if before.tight and block.tight else "\n\n")
-        parts.append(block.text)
-    return "".join(parts)
-
-
 def _prose(element: Any) -> int:
     """Characters in paragraphs."""
     return sum(len(paragraph.xpath("string()")) for paragraph in element.iter("p"))
@@ -279,111 +204,7 @@ def _is_boilerplate(element: Any, prose: int) -> bool:
         return False
     if element.get("role") in BOILERPLATE_ROLES or element.get("aria-hidden") == "true":
         return True
-    if element.get("hidden") is not None:
-        return True
-    if "display:none" in (element.get("style") or "").replace(" ", ""):
-        return True
     names = f"{element.get('class') or ''} {element.get('id') or ''}"
     if len(names) < 2 or not BOILERPLATE_NAME.search(names):
         return False
     return _prose(element) <= MAX_NAMED_PROSE_SHARE * prose
-
-
-def _blocks(main: Any) -> list[Block]:
-    from lxml import etree
-
-    walk = Walk()
-    walker = etree.iterwalk(main, events=("start", "end"))
-    for event, element in walker:
-        tag = element.tag
-        if event == "end":
-            _leave(walk, tag)
-            if element is not main:
-                walk.say(element.tail)
-        elif tag == "pre" or (tag == "table" and not element.xpath(LAYOUT_PATH)):
-            walker.skip_subtree()
-            walk.end_block()
-            block = _code(element) if tag == "pre" else _table(element)
-            if block is not None:
-                walk.blocks.append(block)
-        else:
-            _enter(walk, element, tag)
-    walk.end_block()
-    return walk.blocks
-
-
-def _enter(walk: Walk, element: Any, tag: str) -> None:
-    if tag in BLOCKS:
-        walk.end_block()
-    if tag in HEADINGS:
-        walk.heading = HEADINGS[tag]
-    elif tag == "a":
-        walk.in_link += 1
-    elif tag == "br":
-        walk.say(" ")
-    elif tag in ("ul", "ol"):
-        walk.lists.append(1 if tag == "ol" else None)
-    elif tag == "li":
-        number = walk.lists[-1] if walk.lists else None
-        walk.marker = "- " if number is None else f"{number}. "
-        if number is not None:
-            walk.lists[-1] = number + 1
-    elif tag == "blockquote":
-        walk.quote += 1
-    elif tag == "code":
-        walk.say("`")
-    walk.say(element.text)
-
-
-def _leave(walk: Walk, tag: str) -> None:
-    if tag == "code" and walk.inline:
-        walk.say("`")
-    if tag in BLOCKS:
-        walk.end_block()
-    if tag in HEADINGS:
-        walk.heading = 0
-    elif tag == "a":
-        walk.in_link = max(0, walk.in_link - 1)
-    elif tag in ("ul", "ol") and walk.lists:
-        walk.lists.pop()
-    elif tag == "blockquote":
-        walk.quote = max(0, walk.quote - 1)
-
-
-def _code(element: Any) -> Block | None:
-    text = "".join(element.itertext()).strip("\n").rstrip()
-    if not text.strip():
-        return None
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return Block(f"{fence}\n{text}\n{fence}")
-
-
-def _table(element: Any) -> Block | None:
-    rows = [row for row in _rows(element) if any(row)]
-    if not rows:
-        return None
-    links = sum(len("".join(anchor.itertext()).strip()) for anchor in element.iter("a"))
-    caption = next((_flat(found) for found in element.iter("caption")), "")
-    return Block("\n\n".join(filter(None, (caption, markdown_table(rows)))), links)
-
-
-def _rows(element: Any) -> Iterator[list[str]]:
-    for row in element.iter("tr"):
-        yield [_flat(cell) for cell in row if cell.tag in ("td", "th")]
-
-
-def markdown_table(rows: list[list[str]]) -> str:
-    """A Markdown table; the first row is its head, short rows are filled, one column is lines."""
-    width = max(len(row) for row in rows)
-    if width == 1:
-        return "\n".join(row[0] for row in rows)
-    lines = [_table_line(row, width) for row in rows]
-    return "\n".join([lines[0], "|" + " --- |" * width, *lines[1:]])
-
-
-def _table_line(row: list[str], width: int) -> str:
-    cells = [*(cell.replace("|", "\\|").replace("\n", " ") for cell in row)]
-    cells += [""] * (width - len(cells))
-    return "| " + " | ".join(cells) + " |"

@@ -12,6 +12,10 @@ MAX_YAML_EVENTS: Final = 5_000
 FRONT_MATTER: Final = re.compile(r"\A---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.S | re.M)
 TOML_FRONT_MATTER: Final = re.compile(r"\A\+\+\+[ \t]*\n(.*?)^\+\+\+[ \t]*(?:\n|\Z)", re.S | re.M)
 FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
+CODE_OR_COMMENT: Final = re.compile(
+    r"^ {0,3}(?P<fence>`{3,}|~{3,})|(?P<ticks>`+)|(?P<comment><!--)", re.MULTILINE
+)
+MAX_INLINE_CODE: Final = 1_000
 TOP_HEADING: Final = re.compile(r"# +(.+?)[ \t#]*(?:\{[^}]*\}[ \t]*)?\Z")
 
 
@@ -20,7 +24,8 @@ class FrontMatterRefused(Exception):
 
 
 def parse_markdown(data: bytes) -> Parsed:
-    """The body as it stands; the top-level scalars of the front matter as metadata.
+    """The body as it stands, without HTML comments, which no reader sees; the top-level scalars of
+    the front matter as metadata.
 
     Front matter that is broken, over 64 KiB or uses aliases stays in the text, and the entry
     `front_matter_error` says why: a document is never lost for it.
@@ -35,6 +40,9 @@ def parse_markdown(data: bytes) -> Parsed:
             text = text[found.end() :].lstrip("\n")
         except FrontMatterRefused as refused:
             metadata = {"front_matter_error": str(refused)}
+    text, hidden = without_comments(text)
+    if hidden:
+        metadata = {"hidden_characters": str(hidden), **metadata}
     title = metadata.pop("title", "") or first_heading(text)
     return Parsed(
         text=text,
@@ -127,6 +135,47 @@ def _value(first: Any, events: Iterator[Any]) -> list[str]:
         elif depth == 1 and isinstance(first, yaml.SequenceStartEvent):
             values.append(event.value)
     return values
+
+
+def without_comments(text: str) -> tuple[str, int]:
+    """Markdown without the HTML comments outside its code, and how many characters they held.
+
+    A comment that does not end is none; neither is one in a line indented as code.
+    """
+    if "<!--" not in text:
+        return text, 0
+    kept: list[str] = []
+    hidden = position = 0
+    last_end = text.rfind("-->")
+    while (mark := CODE_OR_COMMENT.search(text, position)) is not None and mark.start() < last_end:
+        end = _end_of_code(text, mark) if mark["comment"] is None else mark.end()
+        if mark["comment"] is not None and not _is_indented(text, mark.start()):
+            end = text.find("-->", mark.end()) + 3
+            if end < 3:
+                break
+            hidden += len(text[mark.end() : end - 3].strip())
+            kept.append(text[position : mark.start()])
+        else:
+            kept.append(text[position:end])
+        position = end
+    return "".join([*kept, text[position:]]), hidden
+
+
+def _end_of_code(text: str, mark: re.Match[str]) -> int:
+    """Where a fence or an inline piece of code ends; an inline one that does not end is none."""
+    if mark["fence"]:
+        closing = re.compile(rf"^ {{0,3}}{re.escape(mark['fence'])}+[ \t]*$", re.MULTILINE)
+        found = closing.search(text, mark.end())
+        return found.end() if found else len(text)
+    line_end = text.find("\n\n", mark.end(), mark.end() + MAX_INLINE_CODE)
+    limit = line_end if line_end > 0 else mark.end() + MAX_INLINE_CODE
+    closed = re.compile(f"(?<!`){mark['ticks']}(?!`)").search(text, mark.end(), limit)
+    return closed.end() if closed else mark.end()
+
+
+def _is_indented(text: str, position: int) -> bool:
+    before = text[text.rfind("\n", 0, position) + 1 : position]
+    return before.isspace() and ("\t" in before or len(before) >= 4)
 
 
 def first_heading(text: str) -> str:

@@ -2,6 +2,10 @@
 
 One thread, no locks: the generator of `parse_all` feeds the workers, reads their answers and
 watches the clock whenever its consumer asks for the next result.
+
+The clock: a document may be silent for `parse_seconds`, and may take them in all; each page that
+its parser reports as done ends the silence and adds `ocr.page_seconds`. So a long scan has the
+time it needs, and no document has time without end.
 """
 
 import os
@@ -38,6 +42,8 @@ MAX_ATTEMPTS: Final = 2
 READ_BYTES: Final = 1 << 20
 
 Outcome = Parsed | ParseFailure
+# Called with a document's id, the pages done and the pages in all, about once a second.
+Watch = Callable[[Hashable, int, int], None]
 Document = tuple[Hashable, bytes | Callable[[], bytes], Hints]
 
 
@@ -62,6 +68,7 @@ class ParserPool:
         self._limits = limits
         self._size = workers or os.cpu_count() or 1
         self._module = worker_module
+        self._watch: Watch | None = None
         self._workers: list[Worker] = []
         self._failed_starts = 0
         self._running = False
@@ -87,17 +94,19 @@ class ParserPool:
         return [worker.process.pid for worker in self._workers]
 
     def parse_all(
-        self, documents: Iterable[Document]
+        self, documents: Iterable[Document], watch: Watch | None = None
     ) -> Generator[tuple[Hashable, Outcome], None, None]:
         """(id, outcome) of every document, as they are done, in no set order.
 
         Streams: at most a batch for each worker is held, and the next documents are taken from
         the iterable only when a worker wants them. A document given as a callable is loaded
         then. An exception of the iterable or of a callable ends the parsing and is raised.
+        `watch` is told of the pages of long documents.
         """
         if self._running:
             raise RuntimeError("parse_all is already running on this pool")
         self._running = True
+        self._watch = watch
         try:
             yield from self._run(iter(documents))
         finally:
@@ -125,7 +134,7 @@ class ParserPool:
             yield from done
             away = time.monotonic() - left
             for worker in self._workers:  # the consumer's time is not the parser's
-                worker.since += away
+                worker.wait(away)
 
     def _has_room(self) -> bool:
         if len(self._workers) < self._size:
@@ -204,7 +213,10 @@ class ParserPool:
                 self._time_out(worker, done, again)
 
     def _deadline(self, worker: Worker) -> float:
-        return worker.since + (self._limits.parse_seconds if worker.ready else STARTUP_SECONDS)
+        if not worker.ready:
+            return worker.since + STARTUP_SECONDS
+        silence, page = self._limits.parse_seconds, self._limits.ocr.page_seconds
+        return min(worker.since + silence, worker.begun + silence + worker.page * page)
 
     def _read(self, worker: Worker, done: list[tuple[Hashable, Outcome]]) -> bool:
         """Take the answers that are there; False when the worker has ended or talks nonsense."""
@@ -213,18 +225,29 @@ class ParserPool:
             return False
         try:
             for header, payload in worker.reader.feed(data):
-                worker.since = time.monotonic()
                 if not worker.ready:
                     worker.ready = True
                     self._failed_starts = 0
-                elif worker.tasks:
+                    worker.begin()
+                elif not worker.tasks:
+                    return False
+                elif "page" in header:
+                    self._see(worker, int(header["page"]), int(header["pages"]))
+                else:
                     outcome = _outcome(header, payload)
                     done.append((worker.tasks.popleft().id, outcome))
-                else:
-                    return False
+                    worker.begin()
         except (BadFrame, KeyError, ValueError, TypeError):
             return False
         return True
+
+    def _see(self, worker: Worker, page: int, pages: int) -> None:
+        """A page is done: only a growing number within the limits buys time."""
+        if not worker.page < page <= pages <= self._limits.max_pages:
+            raise BadFrame(f"page {page} of {pages}")
+        worker.see(page, pages)
+        if self._watch is not None:
+            self._watch(worker.tasks[0].id, page, pages)
 
     def _bury(
         self, worker: Worker, done: list[tuple[Hashable, Outcome]], again: deque[Task]
@@ -267,6 +290,8 @@ class ParserPool:
         worker.end()
         culprit = worker.tasks.popleft()
         limit = f"parsing took over {self._limits.parse_seconds:g} s"
+        if worker.pages:
+            limit += f" after page {worker.page:,} of {worker.pages:,}"
         done.append((culprit.id, ParseFailure(Reason.TIMEOUT, limit)))
         again.extend(worker.tasks)
 

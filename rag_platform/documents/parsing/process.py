@@ -13,16 +13,25 @@ from pathlib import Path
 from typing import IO, Final
 
 from rag_platform.documents.parsing.frames import FrameReader, encode_head
-from rag_platform.documents.parsing.result import Kind, ParseLimits
+from rag_platform.documents.parsing.result import MAY_BE_PICTURES, Kind, ParseLimits
 
 LOAD_BYTES: Final = 4 * 1024
+# What may be scanned goes one by one: a page of it takes as long as a hundred others.
 KIND_LOAD: Final = {
     Kind.MARKDOWN: 1,
     Kind.TEXT: 1,
     Kind.HTML: 8,
-    Kind.DOCX: 32,
-    Kind.PDF: 32,
+    **dict.fromkeys(MAY_BE_PICTURES, 128),
 }
+OTHER_LOAD: Final = 32
+KEPT_VARIABLES: Final = (
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "TMPDIR",
+    "SYSTEMROOT",
+    "TESSDATA_PREFIX",
+)
 
 
 @dataclass(slots=True)
@@ -36,11 +45,15 @@ class Task:
 
     def load(self) -> int:
         """A guess at the work, in small Markdown pages."""
-        return KIND_LOAD[self.kind] + len(self.data) // LOAD_BYTES
+        return KIND_LOAD.get(self.kind, OTHER_LOAD) + len(self.data) // LOAD_BYTES
 
 
 class Worker:
-    """One parser process, its pipes, and the documents it holds, oldest first."""
+    """One parser process, its pipes, and the documents it holds, oldest first.
+
+    `begun` is when its oldest document was begun, `since` the last sign of life, `page` of `pages`
+    what that said.
+    """
 
     def __init__(self, module: str, limits: ParseLimits) -> None:
         root = str(Path(__file__).parents[3])
@@ -67,7 +80,22 @@ class Worker:
         self.unsent: deque[memoryview] = deque()
         self.tasks: deque[Task] = deque()
         self.ready = False
+        self.begin()
+
+    def begin(self) -> None:
+        """The oldest document is begun now."""
+        self.begun = self.since = time.monotonic()
+        self.page = self.pages = 0
+
+    def see(self, page: int, pages: int) -> None:
+        """A sign of life: so many pages are done."""
         self.since = time.monotonic()
+        self.page, self.pages = page, pages
+
+    def wait(self, seconds: float) -> None:
+        """Time that does not count."""
+        self.begun += seconds
+        self.since += seconds
 
     def load(self) -> int:
         """How much is left to do."""
@@ -75,7 +103,7 @@ class Worker:
 
     def send(self, batch: list[Task]) -> None:
         if not self.tasks:
-            self.since = time.monotonic()
+            self.begin()
         self.tasks.extend(batch)
         header = {"documents": [[task.kind, len(task.data)] for task in batch]}
         payload = batch[0].data if len(batch) == 1 else b"".join(task.data for task in batch)
@@ -109,12 +137,8 @@ class Worker:
 
 
 def _worker_environment(root: str) -> dict[str, str]:
-    """No credentials: a worker sees where Python and its libraries are, and nothing else."""
-    kept = {
-        name: value
-        for name in ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT")
-        if (value := os.environ.get(name)) is not None
-    }
+    """No credentials: a worker sees where Python, libraries and language data are, no more."""
+    kept = {name: value for name in KEPT_VARIABLES if (value := os.environ.get(name)) is not None}
     paths = [root, *(path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path)]
     return {
         **kept,

@@ -1,5 +1,6 @@
 """What goes into a parser and what comes out: hints and limits, a parsed document or a failure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -9,14 +10,31 @@ MAX_METADATA_KEY: Final = 64
 MAX_METADATA_VALUE: Final = 500
 
 
+# Called with (pages done, pages in all) when a page is done: a sign of life.
+Progress = Callable[[int, int], None]
+
+
 class Kind(StrEnum):
-    """The formats that have a parser; the value is the canonical media type."""
+    """The formats that have a parser; the value is the media type of the parsed document."""
 
     MARKDOWN = "text/markdown"
     HTML = "text/html"
     TEXT = "text/plain"
     PDF = "application/pdf"
+    PNG = "image/png"
+    JPEG = "image/jpeg"
+    TIFF = "image/tiff"
     DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+    PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+    XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+    ODT = "application/vnd.oasis.opendocument.text"
+    EPUB = "application/epub+zip"
+    RTF = "application/rtf"
+    EML = "message/rfc822"
+
+
+IMAGES: Final = frozenset({Kind.PNG, Kind.JPEG, Kind.TIFF})
+MAY_BE_PICTURES: Final = IMAGES | {Kind.PDF}
 
 
 class Reason(StrEnum):
@@ -47,14 +65,33 @@ class Hints:
 
 
 @dataclass(frozen=True)
+class OcrRules:
+    """How pages without text are read.
+
+    `engine` is `tesseract`, `rapidocr` or `off`; `languages` are Tesseract's names; a page is
+    drawn at `dpi` with at most `max_pixels`, may take `page_seconds`, and counts as empty when
+    its mean confidence (0 to 1) is below `min_confidence`.
+    """
+
+    engine: str = "tesseract"
+    languages: tuple[str, ...] = ("eng",)
+    dpi: int = 200
+    max_pixels: int = 40_000_000
+    page_seconds: float = 30.0
+    min_confidence: float = 0.3
+
+
+@dataclass(frozen=True)
 class ParseLimits:
-    """Bounds of one document: bytes in, bytes after inflating, pages, seconds, MiB of memory."""
+    """Bounds of one document: bytes in, bytes after inflating, pages, seconds, MiB of memory; and
+    the rules by which its pictures are read."""
 
     max_bytes: int = 50_000_000
     max_inflated_bytes: int = 200_000_000
     max_pages: int = 2_000
     parse_seconds: float = 60.0
     parse_memory_mb: int = 1_024
+    ocr: OcrRules = OcrRules()
 
 
 @dataclass(frozen=True)
@@ -87,6 +124,10 @@ class ParseRefused(Exception):
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.failure = ParseFailure(reason, detail)
+
+
+def no_progress(_done: int, _pages: int) -> None:
+    """For whoever waits without watching."""
 
 
 def bounded_metadata(entries: dict[str, str]) -> dict[str, str]:

@@ -39,8 +39,9 @@ def parse_text(data: bytes) -> Parsed:
     return Parsed(text=normalise(decode(data)), title="", media_type=Kind.TEXT)
 
 
-def decode(data: bytes, *, html: bool = False) -> str:
-    """Bytes as text: BOM, then UTF-8, then (HTML) the declared charset, then detection.
+def decode(data: bytes, *, html: bool = False, charset: str = "") -> str:
+    """Bytes as text: BOM, then UTF-8, then the declared charset (by HTML, or `charset` from
+    elsewhere), then detection.
 
     Raises `ParseRefused(unsupported)` where the bytes are not text in any encoding.
     """
@@ -55,9 +56,11 @@ def decode(data: bytes, *, html: bool = False) -> str:
         return repair(data.decode("utf-8"))
     except UnicodeDecodeError:
         pass
-    if html and (found := META_CHARSET.search(data[:4096])):
+    found = META_CHARSET.search(data[:4096]) if html and not charset else None
+    declared = found[1].decode("ascii", "replace") if found else charset
+    if declared:
         try:
-            return data.decode(found[1].decode("ascii"), "replace")
+            return data.decode(declared, "replace")
         except (LookupError, UnicodeDecodeError):
             pass
     return repair(data.decode(detect_encoding(data), "replace"))

@@ -1,8 +1,9 @@
 """The process that parses: `python -m rag_platform.documents.parsing.worker '{limits}' PARENT`.
 
 Reads frames with batches of documents from stdin and writes one frame for each document to
-stdout, in order, at once: so the pool knows which document a death belongs to. It limits its own
-memory and writing, has no network and starts no process, and dies with its parent.
+stdout, in order, at once: so the pool knows which document a death belongs to. Between them stand
+frames that say how many pages of a long document are done. It limits its own memory and writing,
+has no network and starts no process, and dies with its parent.
 """
 
 import ctypes
@@ -11,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, BinaryIO, Final
 
@@ -18,21 +20,26 @@ from rag_platform.documents.parsing.formats import parse
 from rag_platform.documents.parsing.frames import LENGTHS, encode
 from rag_platform.documents.parsing.result import (
     Kind,
+    OcrRules,
     Parsed,
     ParseFailure,
     ParseLimits,
+    Progress,
     Reason,
 )
 
 EXIT_OUT_OF_MEMORY: Final = 77
 PR_SET_PDEATHSIG: Final = 1
 FORBIDDEN_EVENTS: Final = ("socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn")
-Parse = Callable[[bytes, Kind, ParseLimits], Parsed | ParseFailure]
+# Pages are reported at most this often; a report restarts the clock of `parse_seconds`.
+REPORTS_PER_LIMIT: Final = 10
+MAX_REPORT_SECONDS: Final = 1.0
+Parse = Callable[[bytes, Kind, ParseLimits, Progress], Parsed | ParseFailure]
 
 
 def main(parse_one: Parse = parse) -> None:
     """Confine this process, then serve until stdin ends. Tests pass their own parser."""
-    limits = ParseLimits(**json.loads(sys.argv[1]))
+    limits = read_limits(sys.argv[1])
     die_with_parent(int(sys.argv[2]))
     requests, answers = take_standard_streams()
     confine(limits)
@@ -52,15 +59,39 @@ def serve(requests: BinaryIO, answers: int, limits: ParseLimits, parse_one: Pars
             data = requests.read(length)
             if len(data) < length:
                 return
-            write_all(answers, answer(parse_safely(data, Kind(kind), limits, parse_one)))
+            progress = reporter(answers, limits.parse_seconds)
+            outcome = parse_safely(data, Kind(kind), limits, progress, parse_one)
+            write_all(answers, answer(outcome))
+
+
+def read_limits(argument: str) -> ParseLimits:
+    """The limits as the pool wrote them: JSON of `dataclasses.asdict`."""
+    fields = json.loads(argument)
+    rules = fields.pop("ocr")
+    return ParseLimits(**fields, ocr=OcrRules(**rules | {"languages": tuple(rules["languages"])}))
+
+
+def reporter(answers: int, parse_seconds: float) -> Progress:
+    """Writes frames `{"page": n, "pages": m}`, not so often that they cost anything."""
+    every = min(MAX_REPORT_SECONDS, parse_seconds / REPORTS_PER_LIMIT)
+    last = time.monotonic()
+
+    def report(page: int, pages: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= every:
+            last = now
+            write_all(answers, encode({"page": page, "pages": pages}))
+
+    return report
 
 
 def parse_safely(
-    data: bytes, kind: Kind, limits: ParseLimits, parse_one: Parse
+    data: bytes, kind: Kind, limits: ParseLimits, progress: Progress, parse_one: Parse
 ) -> Parsed | ParseFailure:
     """A parser that fails in an unforeseen way has met a corrupt document."""
     try:
-        return parse_one(data, kind, limits)
+        return parse_one(data, kind, limits, progress)
     except MemoryError:
         raise
     except RecursionError:

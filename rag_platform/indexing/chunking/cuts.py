@@ -2,6 +2,7 @@
 
 import itertools
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from hashlib import blake2b
 
 import numpy as np
@@ -18,16 +19,31 @@ _NEIGHBOURS = 3  # sentences on each side that a semantic break compares
 class Document:
     """A text with its words and its structure."""
 
-    def __init__(self, text: str, spans: Spans) -> None:
+    def __init__(self, text: str, spans: Spans, *, clauses: bool = False) -> None:
         self.text = text
         self.spans = spans
-        self.structure = Structure(text, spans)
+        self.structure = Structure(text, spans, clauses=clauses)
         self.strengths = self.structure.strengths
         self.likeness: NDArray[np.float32] = np.empty(0, np.float32)  # set by SubjectChange
 
     def tokens_between(self, first: int, last: int) -> int:
         """Tokens after the end of word `first` up to the end of word `last`."""
         return int(self.spans.totals[last]) - int(self.spans.totals[first])
+
+    def block_at(self, word: int) -> tuple[int, int] | None:
+        """The table or code block that goes on across the break before a word: its [first, end)."""
+        blocks = self.structure.blocks
+        k = bisect_left(blocks, word, key=lambda block: block[0]) - 1
+        return blocks[k] if k >= 0 and blocks[k][0] < word < blocks[k][1] else None
+
+    def heading_of(self, word: int) -> int:
+        """The first word of the heading line right above a word; the word itself without one."""
+        offset = int(self.spans.starts[word])
+        headings = self.structure.headings
+        k = bisect_left(headings, offset, key=lambda heading: heading.start) - 1
+        if k < 0 or self.text[headings[k].start : offset].strip().count("\n"):
+            return word
+        return int(self.spans.starts.searchsorted(headings[k].start))
 
     def word_after(self, total: int) -> int:
         """The first word whose running total is over `total`."""

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_platform.encoders.tokenizer import Spans
+from rag_platform.indexing.chunking.clauses import ITEM, clause_of
 
 _QUOTES = "\u201d\u2019"  # closing
 _WIDE_STOPS, _WIDE_CLOSERS = "\u3002\uff01\uff1f\uff0e", "\u300d\u300f\uff09"
@@ -45,18 +46,23 @@ class Heading:
 
 
 class _Lines:
-    """What the lines of a document are; every offset is that of a line's first character."""
+    """What the lines of a document are; every offset is that of a line's first character.
 
-    def __init__(self, text: str) -> None:
+    With `clauses`, numbered clauses are headings, too, below those of Markdown.
+    """
+
+    def __init__(self, text: str, *, clauses: bool) -> None:
+        self._clauses = clauses
         self.offsets: list[int] = []
         self.strengths: list[int] = []
         self.protected: list[tuple[int, int]] = []  # [begin, end) of code blocks and tables
+        self.blocks: list[tuple[int, int]] = []  # the same with their first line
         self.headings: list[Heading] = []
         self._titles: list[tuple[int, str]] = []
         self._read(text)
 
     def _read(self, text: str) -> None:
-        fence, code, table, position = "", 0, -1, 0
+        fence, code, table, block, position = "", 0, -1, 0, 0
         blank, below_heading = True, False
         for line in text.split("\n"):
             begin, position = position, position + len(line) + 1
@@ -69,52 +75,68 @@ class _Lines:
             self.offsets.append(begin)
             strength = Break.PARAGRAPH if blank else Break.LINE
             if table >= 0 and (blank or first != "|"):
-                self.protected.append((table, begin))
+                self._close(block, table, begin)
                 table = -1
             level = 0
+            is_title = False
             if fence:
                 strength = Break.PROTECTED_LINE
                 if bare.startswith(fence) and not bare.strip(first):
-                    self.protected.append((code, begin + len(bare)))
+                    self._close(block, code, begin + len(bare))
                     fence = ""
             elif table >= 0:
                 strength = Break.PROTECTED_LINE
             elif first == "#":
                 level = self._heading(begin, bare)
+                is_title = level > 0
             elif first == "|":
-                table = begin + len(bare)
+                table, block = begin + len(bare), begin
             elif bare.startswith(("```", "~~~")):
                 fence, code = bare[: len(bare) - len(bare.lstrip(first))], begin + 1
+                block = begin
+            elif self._clauses and (clause := clause_of(bare)):
+                if clause.level == ITEM:
+                    strength = Break.PARAGRAPH
+                else:
+                    level, is_title = clause.level, clause.is_caption
+                    self._title(begin, 6 + level, clause.label)
             if below_heading:
                 strength = Break.WORD  # a heading stays with what it heads
             elif level:
                 strength = Break.HEADING + 6 - level
             self.strengths.append(strength)
-            blank, below_heading = False, level > 0
+            blank, below_heading = False, is_title
         if fence or table >= 0:
-            self.protected.append((code if fence else table, len(text)))
+            self._close(block, code if fence else table, len(text))
+
+    def _close(self, block: int, inside: int, end: int) -> None:
+        self.blocks.append((block, end))
+        self.protected.append((inside, end))
 
     def _heading(self, begin: int, line: str) -> int:
         """Take up a heading line; its level, 0 if it is none."""
         level = len(line) - len(line.lstrip("#"))
         if level > 6 or line[level : level + 1] not in ("", " ", "\t"):
             return 0
-        title = line.strip("#").strip().partition(" {#")[0][:_LONGEST_TITLE]
+        self._title(begin, level, line.strip("#").strip().partition(" {#")[0][:_LONGEST_TITLE])
+        return level
+
+    def _title(self, begin: int, level: int, title: str) -> None:
         self._titles = [upper for upper in self._titles if upper[0] < level]
         self._titles.append((level, title))
         path = " > ".join(title for _, title in self._titles if title)
         self.headings.append(Heading(begin, level, path))
-        return level
 
 
 class Structure:
     """The strength of the break before each word, and the headings.
 
-    `strengths[k]` belongs to word k of the spans; `headings` are in order.
+    `strengths[k]` belongs to word k of the spans; `headings` are in order. `blocks` are the words
+    [first, end) of each table and code block.
     """
 
-    def __init__(self, text: str, spans: Spans) -> None:
-        lines = _Lines(text)
+    def __init__(self, text: str, spans: Spans, *, clauses: bool = False) -> None:
+        lines = _Lines(text, clauses=clauses)
         self.headings = lines.headings
         self._heading_starts = [heading.start for heading in lines.headings]
         self.strengths = np.full(len(spans.starts), Break.WORD, np.int8)
@@ -126,6 +148,8 @@ class Structure:
             first, last = spans.starts.searchsorted(np.array([begin, end], np.int32))
             np.minimum(self.strengths[first:last], Break.WORD, out=self.strengths[first:last])
         self._mark(spans, np.array(lines.offsets, np.int32), np.array(lines.strengths, np.int8))
+        edges = spans.starts.searchsorted(np.array(lines.blocks, np.int32).reshape(-1, 2))
+        self.blocks: list[tuple[int, int]] = [(first, end) for first, end in edges.tolist()]
 
     def path_at(self, offset: int) -> str:
         """The path of headings in force at a character of the text; empty before the first."""

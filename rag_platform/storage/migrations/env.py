@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from rag_platform.storage.schema import metadata
+from rag_platform.storage.schema_base import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 with context.begin_transaction():

@@ -17,11 +17,18 @@ from rag_platform.errors import PlatformError
 
 DENSE = "dense"
 SPARSE = "bm25"
-# The payload fields that filters use; the stores keep an index on each.
-INDEXED_FIELDS = (
+# The payload fields that people may filter by.
+FILTER_FIELDS = (
     *("doc_id", "text_hash", "source", "language", "key"),
     *("label", "topics", "people", "organizations", "author"),
 )
+# Those that searches are limited by besides; the stores keep an index on each.
+INDEXED_FIELDS = (*FILTER_FIELDS, "tenant", "acl")
+
+# What a point says of its whole document: the beginning of the digest that the catalog has of it.
+# A count of points by mark tells what a collection holds of each document without reading a point.
+# Belongs to the stores: no payload that they give back shows it.
+MARK = "mark"
 
 Payload = dict[str, Any]
 Filters = Mapping[str, str | Sequence[str]]
@@ -114,6 +121,7 @@ class Collection(ABC):
         for start in range(0, len(wanted), self.batch_size):
             filters = {"doc_id": wanted[start : start + self.batch_size]}
             for point_id, payload in self._scroll(filters, fields=None):
+                payload.pop(MARK, None)
                 found[payload["doc_id"]][point_id] = payload
         return found
 
@@ -122,12 +130,28 @@ class Collection(ABC):
         wanted = _value_lists(filters)
         if wanted is not None:
             for _, payload in self._scroll(wanted, fields=None):
+                payload.pop(MARK, None)
                 yield payload
 
     def ids(self) -> Iterator[tuple[str, str]]:
         """(point id, doc_id) of every point, a page in memory at a time."""
         for point_id, payload in self._scroll({}, fields=["doc_id"]):
             yield point_id, payload["doc_id"]
+
+    def strays(self, marks: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """(point id, doc_id) of the points with one of these marks, and of those without any."""
+        for start in range(0, len(marks), self.batch_size):
+            filters = {MARK: list(marks[start : start + self.batch_size])}
+            for point_id, payload in self._scroll(filters, fields=["doc_id"]):
+                yield point_id, payload["doc_id"]
+        for point_id, payload in self._scroll({MARK: []}, fields=["doc_id"]):
+            yield point_id, payload["doc_id"]
+
+    def set_marks(self, marks: Mapping[str, str]) -> None:
+        """Give all points of documents their mark; `marks` is by doc_id."""
+        items = list(marks.items())
+        for start in range(0, len(items), self.batch_size):
+            self._mark(dict(items[start : start + self.batch_size]))
 
     def nearest(self, dense: np.ndarray, limit: int, filters: Filters | None = None) -> list[Hit]:
         """The points whose dense vectors are most alike by cosine, best first.
@@ -164,6 +188,10 @@ class Collection(ABC):
         """How many points there are, exactly."""
 
     @abstractmethod
+    def marks(self) -> dict[str, int]:
+        """How many points carry each mark, exactly; from the index of the field, not the points."""
+
+    @abstractmethod
     def vectors(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
         """Dense vectors as stored: float32, scaled to length 1. Missing ids are left out."""
 
@@ -177,10 +205,16 @@ class Collection(ABC):
     def _describe(self, payloads: Mapping[str, Payload]) -> None: ...
 
     @abstractmethod
+    def _mark(self, marks: Mapping[str, str]) -> None: ...
+
+    @abstractmethod
     def _scroll(
         self, filters: Mapping[str, list[str]], *, fields: list[str] | None
     ) -> Iterator[tuple[str, Payload]]:
-        """Every matching point with these payload fields, or all of them, page by page."""
+        """Every matching point with these payload fields, or all of them, page by page.
+
+        A field without accepted values must be absent.
+        """
 
     @abstractmethod
     def _nearest(
@@ -231,6 +265,11 @@ class VectorStore(ABC):
     @abstractmethod
     def drop(self, name: str) -> None:
         """Remove a collection and all its points; one that is missing is passed over."""
+
+
+def mark_of(digest: str) -> str:
+    """The mark of a document whose points have this digest; long enough to tell all apart."""
+    return digest[:16]
 
 
 def refuse_other_recipe(

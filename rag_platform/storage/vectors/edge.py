@@ -27,6 +27,7 @@ from rag_platform.storage.locks import exclusive
 from rag_platform.storage.vectors.base import (
     DENSE,
     INDEXED_FIELDS,
+    MARK,
     SPARSE,
     Collection,
     Hit,
@@ -51,6 +52,8 @@ _SYNC_EVERY_BATCHES = 10
 # Below this many KiB of vectors (some 50,000 of 256 dimensions) a flat scan is as fast as an
 # HNSW graph, which takes a minute and a gigabyte to build at twice that.
 _GRAPH_FROM_KIB = 50_000
+# More values than a collection has points.
+_EVERY = 2**31
 
 
 class EdgeVectorStore(VectorStore):
@@ -151,6 +154,14 @@ class EdgeCollection(Collection):
         with _reporting("counting", self._folder):
             return self._shard.count(edge.CountRequest(exact=True))
 
+    def marks(self) -> dict[str, int]:
+        import qdrant_edge as edge
+
+        with _reporting("counting marks", self._folder):
+            hits = self._shard.facet(edge.FacetRequest(MARK, limit=_EVERY, exact=True)).hits
+        # The engine keeps values that no point has any more.
+        return {str(hit.value): hit.count for hit in hits if hit.count}
+
     def vectors(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
         with _reporting("reading vectors", self._folder):
             records = self._shard.retrieve(list(ids), with_payload=False, with_vector=[DENSE])
@@ -204,6 +215,17 @@ class EdgeCollection(Collection):
         with _reporting("writing payloads", self._folder):
             overwrite = edge.UpdateOperation.overwrite_payload
             self._apply(*(overwrite([point], payload) for point, payload in payloads.items()))
+
+    def _mark(self, marks: Mapping[str, str]) -> None:
+        import qdrant_edge as edge
+
+        with _reporting("marking points", self._folder):
+            self._apply(
+                *(
+                    edge.UpdateOperation.set_payload_by_filter(_only(doc_id), {MARK: mark})
+                    for doc_id, mark in marks.items()
+                )
+            )
 
     def _apply(self, *operations: "qdrant_edge.UpdateOperation") -> None:
         """One batch."""
@@ -262,7 +284,7 @@ class EdgeCollection(Collection):
         )
         with _reporting("searching", self._folder):
             points = self._shard.query(request)
-        return [Hit(str(point.id), point.score, point.payload or {}) for point in points]
+        return [Hit(str(point.id), point.score, _shown(point.payload)) for point in points]
 
 
 def _create(folder: Path, *, dimension: int, fingerprint: str) -> None:
@@ -302,7 +324,7 @@ def _ensure_indexes(shard: "qdrant_edge.EdgeShard") -> None:
     import qdrant_edge as edge
 
     known = shard.info().payload_schema
-    for field in INDEXED_FIELDS:
+    for field in (*INDEXED_FIELDS, MARK):
         if field not in known:
             shard.update(
                 edge.UpdateOperation.create_field_index(field, edge.PayloadSchemaType.Keyword)
@@ -374,9 +396,23 @@ def _filter(filters: Mapping[str, list[str]]) -> "qdrant_edge.Filter | None":
     return edge.Filter(
         must=[
             edge.FieldCondition(key=field, match=edge.MatchAny(values))
+            if values
+            else edge.IsEmptyCondition(field)
             for field, values in filters.items()
         ]
     )
+
+
+def _only(doc_id: str) -> "qdrant_edge.Filter":
+    import qdrant_edge as edge
+
+    return edge.Filter(must=[edge.FieldCondition(key="doc_id", match=edge.MatchAny([doc_id]))])
+
+
+def _shown(payload: Payload | None) -> Payload:
+    payload = payload or {}
+    payload.pop(MARK, None)
+    return payload
 
 
 def _named(vector: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from rag_platform.retries import attempts
 from rag_platform.storage.vectors.base import (
     DENSE,
     INDEXED_FIELDS,
+    MARK,
     SPARSE,
     Collection,
     Hit,
@@ -35,6 +36,8 @@ T = TypeVar("T")
 
 _ATTEMPTS = 6
 _LONGEST_WAIT_S = 60.0
+# More values than a collection has points.
+_EVERY = 2**31
 
 
 class ServerVectorStore(VectorStore):
@@ -96,6 +99,13 @@ class ServerCollection(Collection):
     def count(self) -> int:
         return self._call("counting", lambda client: client.count(self.name, exact=True)).count
 
+    def marks(self) -> dict[str, int]:
+        answer = self._call(
+            "counting marks",
+            lambda client: client.facet(self.name, MARK, limit=_EVERY, exact=True),
+        )
+        return {str(hit.value): hit.count for hit in answer.hits}
+
     def vectors(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
         records = self._call(
             "reading vectors",
@@ -110,7 +120,13 @@ class ServerCollection(Collection):
         }
 
     def _call(self, doing: str, function: "Callable[[QdrantClient], T]") -> T:
-        return self._server.call(f"collection {self.name}: {doing}", function)
+        """Raises `CollectionMissing` where it was dropped while it was open."""
+        try:
+            return self._server.call(f"collection {self.name}: {doing}", function)
+        except VectorStoreError as error:
+            if _is_gone(error.__cause__):
+                raise missing_collection(self.name, self._server.display) from error
+            raise
 
     def _write(self, points: Sequence[Point]) -> None:
         from qdrant_client import models
@@ -147,6 +163,22 @@ class ServerCollection(Collection):
         ]
         self._call(
             "writing payloads",
+            lambda client: client.batch_update_points(self.name, operations, wait=True),
+        )
+
+    def _mark(self, marks: Mapping[str, str]) -> None:
+        from qdrant_client import models
+
+        operations = [
+            models.SetPayloadOperation(
+                set_payload=models.SetPayload(
+                    payload={MARK: mark}, filter=_filter({"doc_id": [doc_id]})
+                )
+            )
+            for doc_id, mark in marks.items()
+        ]
+        self._call(
+            "marking points",
             lambda client: client.batch_update_points(self.name, operations, wait=True),
         )
 
@@ -202,7 +234,7 @@ class ServerCollection(Collection):
                 with_payload=True,
             ),
         )
-        return [Hit(str(point.id), point.score, point.payload or {}) for point in answer.points]
+        return [Hit(str(point.id), point.score, _shown(point.payload)) for point in answer.points]
 
 
 class _Server:
@@ -280,7 +312,7 @@ class _Server:
         from qdrant_client import models
 
         info = self.call(f"opening {name}", lambda client: client.get_collection(name))
-        for field in INDEXED_FIELDS:
+        for field in (*INDEXED_FIELDS, MARK):
             if field not in info.payload_schema:
                 self.call(f"indexing {field} in {name}", _index_field(models, name, field))
 
@@ -319,6 +351,11 @@ def _status(error: BaseException | None) -> int | None:
     return status if isinstance(status, int) else None
 
 
+def _is_gone(error: BaseException | None) -> bool:
+    """Whether there is no such collection; the client's in-memory mode has an error of its own."""
+    return _status(error) == 404 or (isinstance(error, ValueError) and "not found" in str(error))
+
+
 def _explained(error: Exception) -> str:
     from qdrant_client.http.exceptions import ResponseHandlingException
 
@@ -347,6 +384,14 @@ def _filter(filters: Mapping[str, list[str]]) -> "models.Filter | None":
     return models.Filter(
         must=[
             models.FieldCondition(key=field, match=models.MatchAny(any=values))
+            if values
+            else models.IsEmptyCondition(is_empty=models.PayloadField(key=field))
             for field, values in filters.items()
         ]
     )
+
+
+def _shown(payload: Payload | None) -> Payload:
+    payload = payload or {}
+    payload.pop(MARK, None)
+    return payload

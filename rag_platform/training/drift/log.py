@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from rag_platform.storage.schema import model_drift
+from rag_platform.storage.schema_models import model_drift
 
 if TYPE_CHECKING:
     from rag_platform.storage.catalog import Catalog

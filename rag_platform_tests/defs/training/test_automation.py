@@ -17,7 +17,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from rag_platform.defs.training import automation
 from rag_platform.defs.training.automation import MASTER_TAG
-from rag_platform.documents.sources import SourceUnavailable
+from rag_platform.documents.sources.base import SourceUnavailable
 from rag_platform.training import master
 from rag_platform.training.calendar import current_week
 from rag_platform.training.drift.compare import DriftReport

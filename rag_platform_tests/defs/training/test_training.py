@@ -26,7 +26,7 @@ from dagster._core.execution.retries import auto_reexecution_should_retry_run
 from rag_platform.defs.operations.in_process import alive
 from rag_platform.defs.operations.notifications import failure_message
 from rag_platform.defs.training import checks, factory
-from rag_platform.documents.sources import SourceUnavailable
+from rag_platform.documents.sources.base import SourceUnavailable
 from rag_platform.training.calendar import FIRST_WEEK, current_week
 from rag_platform.training.catalogue import catalogue
 from rag_platform.training.errors import NoSuchModel, UnusableData

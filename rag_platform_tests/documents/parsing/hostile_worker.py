@@ -1,4 +1,5 @@
-"""A worker whose parser obeys commands in the document: hang, hog memory, die, print, connect."""
+"""A worker whose parser obeys commands in the document: hang, hog memory, die, print, connect, or
+report pages."""
 
 import os
 import signal
@@ -8,10 +9,10 @@ import time
 from pathlib import Path
 
 from rag_platform.documents.parsing import worker
-from rag_platform.documents.parsing.result import Kind, Parsed, ParseFailure, ParseLimits
+from rag_platform.documents.parsing.result import Kind, Parsed, ParseFailure, ParseLimits, Progress
 
 
-def obey(data: bytes, kind: Kind, limits: ParseLimits) -> Parsed | ParseFailure:
+def obey(data: bytes, kind: Kind, limits: ParseLimits, progress: Progress) -> Parsed | ParseFailure:
     command, _, argument = data.decode("utf-8").partition(" ")
     match command:
         case "hang":
@@ -22,6 +23,15 @@ def obey(data: bytes, kind: Kind, limits: ParseLimits) -> Parsed | ParseFailure:
             os.abort()
         case "abort_once":
             _abort_once(Path(argument))
+        case "pages":  # how many, and the seconds that each takes
+            pages, seconds = argument.split()
+            for page in range(1, int(pages) + 1):
+                time.sleep(float(seconds))
+                progress(page, int(pages))
+        case "pages_for_ever":
+            while True:
+                time.sleep(0.05)
+                progress(1, 2)
         case "print":
             print("x" * 100_000)
             os.write(1, b"y" * 100_000)

@@ -1,6 +1,7 @@
 """The pool under documents that hang, hog, crash, and under kills from outside."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,11 +15,13 @@ import pytest
 from rag_platform.documents.parsing.pool import Outcome, ParserPool, ParserWorkersBroken
 from rag_platform.documents.parsing.result import (
     Hints,
+    OcrRules,
     Parsed,
     ParseFailure,
     ParseLimits,
     Reason,
 )
+from rag_platform_tests.documents.parsing.samples import needs_tesseract, picture, scan
 
 HOSTILE = "rag_platform_tests.documents.parsing.hostile_worker"
 TEXT = Hints("a.txt")
@@ -72,7 +75,7 @@ def test_every_document_comes_back_once_with_its_own_text() -> None:
 def test_no_worker_starts_without_a_document() -> None:
     with ParserPool(ParseLimits(), 2) as pool:
         assert list(pool.parse_all([])) == []
-        refused = list(pool.parse_all([("a", b"PK\x03\x04xl/", Hints("a.xlsx"))]))
+        refused = list(pool.parse_all([("a", b"PK\x03\x04xl/", Hints("a.zip"))]))
         assert pool.worker_pids() == []
     assert [outcome.reason for _, outcome in refused if isinstance(outcome, ParseFailure)] == [
         Reason.UNSUPPORTED
@@ -120,6 +123,49 @@ def test_a_hang_costs_only_itself() -> None:
     outcomes = obeyed("a", "hang", "b", "c", limits=ParseLimits(parse_seconds=0.5))
     assert reasons(outcomes) == [None, Reason.TIMEOUT, None, None]
     assert time.monotonic() - started < 30
+
+
+def test_a_page_that_is_done_is_a_sign_of_life() -> None:
+    limits = ParseLimits(parse_seconds=0.6, ocr=OcrRules(page_seconds=0.5))
+    seen: list[tuple[object, int, int]] = []
+    documents = [("long", b"pages 10 0.15", TEXT), ("after", b"a", TEXT)]
+    with ParserPool(limits, 1, worker_module=HOSTILE) as pool:
+        outcomes = dict(pool.parse_all(documents, lambda *page: seen.append(page)))
+    assert reasons(list(outcomes.values())) == [None, None]
+    assert {(name, pages) for name, _, pages in seen} == {("long", 10)}
+    assert [page for _, page, _ in seen] == sorted({page for _, page, _ in seen})
+    assert len(seen) > 3
+
+
+def test_pages_buy_no_more_than_their_seconds() -> None:
+    limits = ParseLimits(parse_seconds=0.5, ocr=OcrRules(page_seconds=0.1))
+    slow, then = obeyed("pages 50 0.2", "a", limits=limits)
+    assert isinstance(slow, ParseFailure)
+    assert slow.reason == Reason.TIMEOUT
+    assert re.fullmatch(r"parsing took over 0.5 s after page \d of 50", slow.detail)
+    assert reasons([then]) == [None]
+
+
+def test_a_worker_that_claims_the_same_page_for_ever_is_ended() -> None:
+    limits = ParseLimits(parse_seconds=0.5)
+    started = time.monotonic()
+    outcomes = obeyed("pages_for_ever", "a", limits=limits)
+    assert reasons(outcomes) == [Reason.WORKER_DIED, None]
+    assert time.monotonic() - started < 30
+
+
+@needs_tesseract
+def test_pictures_are_read_in_a_confined_worker_by_the_rules_of_the_pool() -> None:
+    page = scan(picture("Scanned page"))
+    for engine in ("tesseract", "off"):
+        with ParserPool(ParseLimits(ocr=OcrRules(engine=engine)), 1) as pool:
+            ((_, outcome),) = pool.parse_all([(1, page, Hints("a.pdf"))])
+        if engine == "off":
+            assert reasons([outcome]) == [Reason.NEEDS_OCR]
+        else:
+            assert isinstance(outcome, Parsed)
+            assert outcome.text == "Scanned page"
+            assert outcome.metadata["ocr_pages"] == "1"
 
 
 def test_time_of_the_consumer_is_not_charged() -> None:

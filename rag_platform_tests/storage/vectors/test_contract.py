@@ -17,6 +17,7 @@ from rag_platform.storage.vectors.base import (
     RecipeMismatch,
     SparseVector,
 )
+from rag_platform.storage.vectors.edge import EdgeVectorStore
 from rag_platform_tests.storage.vectors.conftest import DIMENSION, make_point, point_id
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
@@ -266,6 +267,45 @@ def test_optimize_changes_no_point(store):
         collection.optimize()
         assert sorted(collection.ids()) == before
         assert collection.count() == 501
+
+
+def test_marks_are_counted_and_never_shown(store):
+    with store.open("docs_v1", **RECIPE) as collection:
+        collection.upsert([make_point(n, doc_id="one") for n in (1, 2)])
+        collection.upsert([make_point(3, doc_id="two", mark="old"), make_point(4, doc_id="three")])
+        assert collection.marks() == {"old": 1}
+        collection.set_marks({"one": "first", "two": "second"})
+        assert collection.marks() == {"first": 2, "second": 1}
+        assert collection.present(["one"]) == {
+            "one": {point_id(1): {"doc_id": "one"}, point_id(2): {"doc_id": "one"}}
+        }
+        assert list(collection.payloads({"doc_id": "two"})) == [{"doc_id": "two"}]
+        hits = collection.nearest(np.ones(DIMENSION, dtype=np.float32), 4)
+        assert [set(hit.payload) for hit in hits] == [{"doc_id"}] * 4
+        assert list(collection.strays([])) == [(point_id(4), "three")]
+        assert sorted(collection.strays(["first", "unknown"])) == [
+            (point_id(1), "one"),
+            (point_id(2), "one"),
+            (point_id(4), "three"),
+        ]
+        # Writing a payload anew says that the document is another now.
+        collection.set_payloads({point_id(1): {"doc_id": "one", "label": "x"}})
+        collection.delete([point_id(3)])
+        assert collection.marks() == {"first": 1}
+    with store.open("docs_v1", **RECIPE) as collection:
+        assert collection.marks() == {"first": 1}
+
+
+def test_a_collection_dropped_while_it_is_open_is_missing(store):
+    if isinstance(store, EdgeVectorStore):
+        pytest.skip("its lock keeps it as long as it is open")
+    with store.open("docs_v1", **RECIPE) as collection:
+        collection.upsert([make_point(1)])
+        store.drop("docs_v1")
+        with pytest.raises(CollectionMissing):
+            collection.nearest(np.ones(DIMENSION, dtype=np.float32), 1)
+        with pytest.raises(CollectionMissing):
+            collection.present(["doc"])
 
 
 step = st.tuples(

@@ -6,10 +6,16 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 import stamina
 
-from rag_platform.storage.vectors.base import VectorStoreError
+from rag_platform.storage.vectors.base import (
+    INDEXED_FIELDS,
+    MARK,
+    CollectionMissing,
+    VectorStoreError,
+)
 from rag_platform.storage.vectors.server import ServerCollection, ServerVectorStore
 from rag_platform_tests.storage.vectors.conftest import (
     in_memory_server,
@@ -101,12 +107,20 @@ def test_what_may_pass_is_tried_again(scripted, failure):
     assert len(scripted.seen) == 3
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+@pytest.mark.parametrize("status", [400, 401, 403, 422])
 @pytest.mark.usefixtures("quick_retries")
 def test_what_will_not_pass_is_asked_once(scripted, status):
     scripted.script = [_failed(status)]
     with pytest.raises(VectorStoreError):
         _collection(scripted).count()
+    assert len(scripted.seen) == 1
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_a_collection_that_was_dropped_while_it_was_open(scripted):
+    scripted.script = [_failed(404)]
+    with pytest.raises(CollectionMissing, match="collection docs is not in"):
+        _collection(scripted).nearest(np.ones(4, dtype=np.float32), 1)
     assert len(scripted.seen) == 1
 
 
@@ -179,7 +193,7 @@ def test_the_recipe_travels_with_the_collection(scripted):
         _ok(True),
         _ok(_info(metadata={"dimension": 4, "fingerprint": "f"})),
         _ok(_info(metadata={"dimension": 4, "fingerprint": "f"}, indexed=["doc_id", "key"])),
-        *[APPLIED] * 8,
+        *[APPLIED] * 20,
     ]
     store = ServerVectorStore(scripted.url)
     with store.open("docs", dimension=4, fingerprint="f"):
@@ -191,8 +205,8 @@ def test_the_recipe_travels_with_the_collection(scripted):
     assert made["vectors"]["dense"] == {"size": 4, "distance": "Cosine"}
     assert made["sparse_vectors"]["bm25"] == {"modifier": "idf"}
     indexed = [b["field_name"] for _, path, _, b in scripted.seen if "/index" in path]
-    enriched = ["label", "topics", "people", "organizations", "author"]
-    assert indexed == ["text_hash", "source", "language", *enriched]
+    assert indexed == [name for name in (*INDEXED_FIELDS, MARK) if name not in ("doc_id", "key")]
+    assert {"text_hash", "source", "language", "label", "mark"} < set(indexed)
 
 
 def test_a_collection_without_recipe_is_not_ours(scripted):
@@ -219,14 +233,6 @@ def test_names_are_ours_alone():
 
 
 @pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
-def test_an_error_of_the_client_is_ours():
-    store = in_memory_server()
-    with store.open("docs", dimension=4, fingerprint="f") as docs:
-        store.drop("docs")
-        with pytest.raises(VectorStoreError, match=r"docs.*not found"):
-            docs.count()
-
-
 def _info(*, metadata: object, indexed: list[str] | None = None) -> dict[str, object]:
     return {
         "status": "green",

@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.schema import model_drift
+from rag_platform.storage.schema_models import model_drift
 from rag_platform.training.drift.compare import DriftReport
 from rag_platform.training.drift.log import DriftLog
 

@@ -1,0 +1,98 @@
+"""Who may read a document: tags that travel with it to every point made of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rag_platform.documents.sources.base import (
+    Fetched,
+    ListedObject,
+    NotTaken,
+    Source,
+    SourceUnavailable,
+)
+from rag_platform.documents.sources.selection import Patterns
+
+EVERYBODY = "*"
+_MAX_TAGS = 1_000
+
+
+@dataclass(frozen=True)
+class AccessRules:
+    """Tags by patterns as in .gitignore: the last pattern that takes a key gives its tags."""
+
+    rules: Sequence[tuple[Patterns, tuple[str, ...]]]
+    default: tuple[str, ...] = ()
+
+    def of(self, found: ListedObject) -> tuple[str, ...]:
+        """The tags of an object: its own where the source tells them, none where nothing does."""
+        if found.acl is not None:
+            own: tuple[str, ...] = tuple(sorted(set(found.acl)))
+            return own
+        for spec, tags in reversed(self.rules):
+            if found.key in spec:
+                return tags
+        return self.default
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where the tags of a source's documents come from: `groups` for all of them, or `file`, the
+    key of a YAML file in the source that maps patterns to lists of tags."""
+
+    groups: tuple[str, ...] = ()
+    file: str | None = None
+
+    def rules(self, source: Source) -> AccessRules:
+        """The rules as they are now. Raises `SourceUnavailable` where they cannot be read: nothing
+        is taken whose readers are not known."""
+        default = tuple(sorted(set(self.groups)))
+        if self.file is None:
+            return AccessRules((), default)
+        where = source.uri(self.file)
+        try:
+            fetched = source.fetch(self.file)
+        except NotTaken as error:
+            raise SourceUnavailable(f"{where}: {error.detail}", transient=False) from error
+        if not isinstance(fetched, Fetched):
+            raise SourceUnavailable(
+                f"{where}: not there, so that nobody knows who may read what. Write it: "
+                "patterns to lists of tags, such as `'hr/**': [hr]`.",
+                transient=False,
+            )
+        return AccessRules(_parsed(fetched.content, where), default)
+
+
+def _parsed(content: bytes, where: str) -> list[tuple[Patterns, tuple[str, ...]]]:
+    import yaml
+
+    try:
+        found = yaml.safe_load(content)
+        if not isinstance(found, Mapping):
+            raise ValueError("it must map patterns to lists of tags")
+        return [
+            (Patterns((str(pattern),)), _tags(pattern, tags)) for pattern, tags in found.items()
+        ]
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = " ".join(str(error).split())[:300]
+        raise SourceUnavailable(
+            f"{where}: no access rules: {problem}. Nothing was taken.", transient=False
+        ) from error
+
+
+def _tags(pattern: Any, tags: Any) -> tuple[str, ...]:
+    is_list = isinstance(tags, list) and len(tags) <= _MAX_TAGS
+    if not is_list or not all(isinstance(tag, str) and tag.strip() for tag in tags):
+        raise ValueError(f"{str(pattern)[:80]!r} must have a list of tags in words")
+    return tuple(sorted({tag.strip() for tag in tags}))
+
+
+def written(acl: Sequence[str] | None) -> str | None:
+    """Tags as the catalog keeps them; None: everybody."""
+    return None if acl is None else json.dumps(list(acl), ensure_ascii=False)
+
+
+def read(acl: str | None) -> list[str]:
+    """Tags as a point carries them."""
+    return [EVERYBODY] if acl is None else list(json.loads(acl))

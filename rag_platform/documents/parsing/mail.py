@@ -1,0 +1,121 @@
+"""A mail (RFC 5322, MIME) to Markdown: subject, the people, the text, and mails attached to it."""
+
+import email
+import email.errors
+import email.header
+import email.utils
+from collections.abc import Iterator
+from email.message import Message
+from typing import Final
+
+from rag_platform.documents.parsing.blocks import document
+from rag_platform.documents.parsing.html import whole_page
+from rag_platform.documents.parsing.result import Kind, Parsed, ParseRefused, Reason
+from rag_platform.documents.parsing.text import decode, normalise, words
+
+MAX_PARTS: Final = 1_000
+MAX_HEADER: Final = 5_000
+SHOWN: Final = ("From", "To", "Cc", "Date")
+ADDRESSES: Final = words("from to cc")
+ENCRYPTED_TYPES: Final = words("multipart/encrypted")
+KNOWN_HEADERS: Final = ("from", "to", "subject", "date", "message-id", "received", "mime-version")
+
+
+def parse_mail(data: bytes) -> Parsed:
+    """Subject, sender, recipients, date and text; of alternatives the plain text, else the HTML.
+
+    Attachments are named in the metadata and not read; attached mails are. Refuses: `corrupt`
+    (no header of a mail), `encrypted` (S/MIME, PGP/MIME).
+    """
+    message = email.message_from_bytes(data)
+    if not any(message.get(name) for name in KNOWN_HEADERS):
+        raise ParseRefused(Reason.CORRUPT, "named as a mail but it has no header of one")
+    attachments: list[str] = []
+    hidden: list[int] = []
+    text = "\n\n".join(_mail(message, attachments, hidden))
+    metadata = {
+        "title": _header(message, "subject"),
+        "author": _header(message, "from"),
+        "to": _header(message, "to"),
+        "date": _date(message),
+        "attachments": ", ".join(attachments),
+    }
+    return document(Kind.EML, normalise(text).strip(), metadata, hidden=sum(hidden))
+
+
+def _mail(message: Message, attachments: list[str], hidden: list[int]) -> Iterator[str]:
+    if subject := _header(message, "subject"):
+        yield f"# {subject}"
+    people = [f"{name}: {said}" for name in SHOWN if (said := _header(message, name.lower()))]
+    yield "\n".join(people)
+    for part in _readable(message, attachments):
+        if part.get_content_type() == "message/rfc822":
+            for attached in part.get_payload():
+                if isinstance(attached, Message):
+                    yield from _mail(attached, attachments, hidden)
+        elif text := _text(part, hidden):
+            yield text
+
+
+def _readable(message: Message, attachments: list[str]) -> Iterator[Message]:
+    """The parts with text and the attached mails, in order, without the others of alternatives."""
+    waiting = [message]
+    for _ in range(MAX_PARTS):
+        if not waiting:
+            return
+        part = waiting.pop(0)
+        kind = part.get_content_type()
+        if kind in ENCRYPTED_TYPES or part.get_param("smime-type") == "enveloped-data":
+            raise ParseRefused(Reason.ENCRYPTED, "the mail is encrypted; store it decrypted")
+        name = part.get_filename()
+        if kind == "message/rfc822" and part.is_multipart():
+            yield part
+        elif part.is_multipart():
+            inner = [each for each in part.get_payload() if isinstance(each, Message)]
+            waiting[:0] = _best(inner) if kind == "multipart/alternative" else inner
+        elif name or part.get_content_disposition() == "attachment":
+            attachments.append(" ".join(_decoded(str(name or kind)).split())[:200])
+        elif kind in ("text/plain", "text/html"):
+            yield part
+
+
+def _best(alternatives: list[Message]) -> list[Message]:
+    """The plain text where it says something, else the last, which the sender prefers."""
+    for part in alternatives:
+        if part.get_content_type() == "text/plain" and str(part.get_payload()).strip():
+            return [part]
+    return alternatives[-1:]
+
+
+def _text(part: Message, hidden: list[int]) -> str:
+    content = part.get_payload(decode=True)
+    if not isinstance(content, bytes):
+        return ""
+    charset = part.get_content_charset() or ""
+    if part.get_content_type() == "text/html":
+        text, unseen = whole_page(content, charset)
+        hidden.append(unseen)
+        return text
+    return decode(content, charset=charset).strip()
+
+
+def _header(message: Message, name: str) -> str:
+    """A header as one line of text; empty where there is none or it cannot be read."""
+    written = str(message.get(name) or "")[:MAX_HEADER]
+    return " ".join(normalise(_decoded(written)).split())
+
+
+def _decoded(written: str) -> str:
+    """Encoded words (RFC 2047) as text."""
+    try:
+        return str(email.header.make_header(email.header.decode_header(written)))
+    except (LookupError, UnicodeError, ValueError, email.errors.HeaderParseError):
+        return written
+
+
+def _date(message: Message) -> str:
+    written = str(message.get("date") or "")
+    try:
+        return email.utils.parsedate_to_datetime(written).isoformat() if written else ""
+    except (ValueError, TypeError, OverflowError):
+        return " ".join(written.split())
