@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from rag_platform.encoders.sentences import sentences
 from rag_platform.enrichment.nlp.names import people_and_organizations
-from rag_platform.enrichment.nlp.sentences import sentences
 
 Marked = tuple[str, dict[str, set[str]]]  # a text, and its names by kind
 

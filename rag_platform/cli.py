@@ -21,7 +21,9 @@ from rag_platform.commands.context import (
 )
 from rag_platform.commands.costs import costs
 from rag_platform.commands.enrich import enrich, enrich_what_is_new, show
+from rag_platform.commands.evaluate import compare, evaluate
 from rag_platform.commands.group import Cli, DefaultsToList
+from rag_platform.commands.indexes import experiment, indexes, promote, rollback
 from rag_platform.commands.models import models
 from rag_platform.commands.notify import notify
 from rag_platform.commands.predict import predict
@@ -49,7 +51,10 @@ def main(debug: bool, verbose: bool) -> None:
     """
 
 
-for command in (enrich, reviews, costs, rides, simulate_rides, train, predict, models, notify):
+for command in (
+    *(enrich, reviews, costs, rides, simulate_rides, train, predict, models, notify),
+    *(evaluate, compare, promote, rollback, indexes, experiment),
+):
     main.add_command(command)
 
 _index = click.option("--index", metavar="NAME", help="An index version.")
@@ -220,7 +225,7 @@ def status(as_json: bool) -> None:
             platform.catalog,
             sources=list(platform.settings.sources),
             indexes=list(platform.settings.indexes),
-            live=platform.settings.live,
+            live=platform.live(),
             points=lambda index: _points(platform, index),
         )
         if as_json:
@@ -320,7 +325,7 @@ def replay_dead_letters(source: str | None, reason: str | None, as_json: bool) -
 def reconcile(repair: bool, index: str | None, as_json: bool) -> None:
     """Compare the indexes with the catalog. Exits 1 where they do not agree at the end."""
     with open_platform() as platform:
-        names = [index] if index else list(platform.settings.indexes)
+        names = [index] if index else platform.indexes
         reports = [platform.reconciler(name).run(repair=repair) for name in names]
         if as_json:
             print_json([found.as_json() for found in reports])

@@ -10,6 +10,8 @@ import dagster as dg
 
 from rag_platform.defs.documents.definitions import documents
 from rag_platform.defs.enrichment.definitions import enrichment
+from rag_platform.defs.indexes.evaluation import evaluations
+from rag_platform.defs.indexes.lifecycle import lifecycle
 from rag_platform.defs.operations.costs import costs_definitions
 from rag_platform.defs.operations.definitions import operations
 from rag_platform.defs.operations.notifications import notification_definitions
@@ -26,6 +28,8 @@ _settings = load()
 
 defs = dg.Definitions.merge(
     documents(_settings),
+    dg.Definitions(assets=evaluations(_settings)),
+    lifecycle(_settings),
     enrichment(_settings),
     rides(_settings),
     training(_settings),

@@ -2,16 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from rag_platform.settings import ChunkerSettings, IndexSettings
+from rag_platform.settings_indexes import ChunkerSettings, IndexSettings
 
 if TYPE_CHECKING:
     from rag_platform.encoders.base import Embedder
     from rag_platform.indexing.chunking.chunker import Chunker
     from rag_platform.indexing.version import IndexVersion
     from rag_platform.platform_llm import LlmParts
-
-# Embedders in this process, which cost nothing.
-LOCAL = ("wordllama", "minilm")
 
 
 def index_version(name: str, index: IndexSettings, embedder: "Embedder") -> "IndexVersion":
@@ -27,7 +24,7 @@ def index_version(name: str, index: IndexSettings, embedder: "Embedder") -> "Ind
 def cost_microusd(index: IndexSettings, llm: "LlmParts", tokens: int) -> int:
     """What embedding some tokens costs at list price."""
     embedder = index.embedder
-    if embedder.model in LOCAL:
+    if embedder.is_local:
         return 0
     prices = llm.prices(str(embedder.base_url or llm.settings.base_url))
     return prices.microusd(embedder.model, input_tokens=tokens)
@@ -51,6 +48,10 @@ def open_embedder(name: str, index: IndexSettings, llm: "LlmParts") -> "Embedder
     """What makes the vectors of an index version."""
     if index.embedder.model == "wordllama":
         return _wordllama()
+    if index.embedder.model == "minilm":
+        from rag_platform.encoders.minilm import MiniLmEmbedder
+
+        return MiniLmEmbedder()
     from rag_platform.encoders.openai import OpenAIEmbedder
 
     base_url = str(index.embedder.base_url or llm.base_url)

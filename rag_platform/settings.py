@@ -11,26 +11,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BeforeValidator,
     Field,
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from rag_platform.errors import PlatformError
 from rag_platform.settings_documents import (
     AclSettings,
-    ChunkRule,
-    GoldenSettings,
     OcrSettings,
-    PromotionSettings,
     SafetySettings,
-    SearchSettings,
-    SparseSettings,
     TranslationSettings,
-    by_language,
+)
+from rag_platform.settings_indexes import (
+    GoldenSettings,
+    IndexSettings,
+    PromotionSettings,
+    SearchSettings,
 )
 from rag_platform.settings_llm import LlmSettings, MlflowSettings
 from rag_platform.settings_pipelines import EnrichmentSettings, RidesSettings
@@ -151,90 +149,6 @@ class SourceSettings(Section):
         return start.replace(hour=hour, minute=0, second=0, microsecond=0)
 
 
-class ChunkerSettings(Section):
-    """How a clean document is cut into chunks; sizes are in tokens."""
-
-    strategy: Literal["fixed", "recursive", "semantic", "document", "clause"] = Field(
-        default="recursive",
-        description="Cut at a `fixed` size, at the largest break that fits (`recursive`), where "
-        "the meaning turns (`semantic`), at the headings of the `document`, or at these and at "
-        "every numbered `clause`.",
-    )
-    max_tokens: Annotated[int, Field(strict=True, ge=32)] = Field(
-        default=400, description="Most tokens in a chunk, 32 or more."
-    )
-    overlap: Annotated[int, Field(strict=True, ge=0)] = Field(
-        default=40,
-        validate_default=True,
-        description="Tokens that a chunk repeats of the one before; under half of `max_tokens`.",
-    )
-
-    rules: tuple[ChunkRule, ...] = Field(
-        default=(), description="Documents that are cut otherwise; the first rule that fits counts."
-    )
-
-    @field_validator("overlap")
-    @classmethod
-    def _under_half(cls, overlap: int, info: ValidationInfo) -> int:
-        size = info.data.get("max_tokens")
-        if size is not None and 2 * overlap >= size:
-            raise ValueError(f"{overlap} is not under half of max_tokens, {size}")
-        return overlap
-
-
-class EmbedderSettings(Section):
-    """What turns chunks and queries into vectors; written as `wordllama` or as a mapping."""
-
-    model: Text = Field(
-        default="wordllama",
-        description="`wordllama` (in process, free) or a model of an OpenAI-compatible service.",
-    )
-    dimensions: Count | None = Field(
-        default=None, description="Numbers in a vector; null for the model's own."
-    )
-    base_url: HttpUrl | None = Field(
-        default=None, description="Address of the service; null for `llm.base_url`."
-    )
-    batch_size: Count | None = Field(
-        default=None, description="Texts sent and stored at a time; null for the embedder's own."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _by_name(cls, value: Any) -> Any:
-        if isinstance(value, str) and value != "wordllama":
-            raise ValueError("must be 'wordllama' or {model: ...} of an OpenAI-compatible service")
-        return {"model": value} if isinstance(value, str) else value
-
-    @field_validator("base_url")
-    @classmethod
-    def _of_a_service(cls, base_url: str | None, info: ValidationInfo) -> str | None:
-        if base_url and info.data.get("model") == "wordllama":
-            raise ValueError("wordllama runs in process; leave base_url out")
-        return base_url
-
-    @field_validator("dimensions")
-    @classmethod
-    def _of_the_model(cls, dimensions: int | None, info: ValidationInfo) -> int | None:
-        if dimensions not in (None, 256) and info.data.get("model") == "wordllama":
-            raise ValueError("wordllama's vectors have 256 dimensions; leave this out")
-        return dimensions
-
-
-class IndexSettings(Section):
-    """The recipe of an index version: another recipe is another version beside it."""
-
-    chunker: ChunkerSettings = Field(
-        default=ChunkerSettings(), description="How documents are cut."
-    )
-    sparse: Annotated[SparseSettings, BeforeValidator(by_language)] = Field(
-        default=SparseSettings(), description="How words are weighed for keyword search."
-    )
-    embedder: EmbedderSettings = Field(
-        default=EmbedderSettings(), description="What makes the vectors."
-    )
-
-
 class Limits(Section):
     """What parsing one document may take; a document over a limit becomes a dead letter."""
 
@@ -243,7 +157,11 @@ class Limits(Section):
         default=200_000_000, description="Bytes of a document once unpacked."
     )
     max_pages: Count = Field(default=2000, description="Pages of a document.")
-    parse_seconds: Seconds = Field(default=60.0, description="Seconds that parsing may take.")
+    parse_seconds: Seconds = Field(
+        default=60.0,
+        description="Seconds that parsing may be silent; each page done ends the silence. In all "
+        "it may take as long, and `ocr.page_seconds` for each page that was done.",
+    )
     parse_memory_mb: Count = Field(default=1024, description="Memory of the parser in MB.")
 
 
@@ -350,6 +268,28 @@ class Settings(Section):
         if taken:
             raise ValueError(f"{min(taken)}: there is a source of this name; give it another")
         return models
+
+    @field_validator("golden")
+    @classmethod
+    def _about_sources(cls, golden: dict[str, GoldenSettings], info: ValidationInfo) -> Any:
+        sources = list(info.data.get("sources", ()))
+        for name, rules in golden.items():
+            known = ", ".join(sources) or "none"
+            if rules.source is None and len(sources) != 1:
+                raise ValueError(f"{name}: say the `source` of the documents; there are: {known}")
+            if rules.source is not None and rules.source not in sources:
+                raise ValueError(f"{name}: {rules.source!r} is no source; there are: {known}")
+        return golden
+
+    @field_validator("search")
+    @classmethod
+    def _of_an_index(cls, search: SearchSettings, info: ValidationInfo) -> Any:
+        names = list(info.data.get("indexes", ()))
+        if search.experiment and names and search.experiment.challenger not in names:
+            raise ValueError(
+                f"experiment: challenger must name one of the indexes: {', '.join(names)}"
+            )
+        return search
 
     @property
     def enabled_models(self) -> dict[str, ModelSettings]:

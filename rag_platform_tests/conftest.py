@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rag_platform_tests.catalogs import Place
+from rag_platform.documents.sources.topic import SECURITY
+from rag_platform_tests.catalogs import Place, new_catalog
 from rag_platform_tests.servers.seaweed import S3Server, weed
 from rag_platform_tests.servers.seaweed import s3_server as run_s3_server
 
@@ -27,6 +28,7 @@ _SECRETS = (
     "SLACK_WEBHOOK_URL",
     "SLACK_BOT_TOKEN",
     "SMTP_PASSWORD",
+    *SECURITY,
 )
 
 
@@ -60,7 +62,7 @@ def catalog(tmp_path: Path) -> Iterator["Catalog"]:
     """A new catalog on SQLite."""
     from rag_platform.storage.catalog import Catalog
 
-    opened = Catalog(f"sqlite:///{tmp_path}/catalog.db", lock_folder=tmp_path / "locks")
+    opened = Catalog(new_catalog(tmp_path / "catalog.db"), lock_folder=tmp_path / "locks")
     yield opened
     opened.close()
 
@@ -87,22 +89,42 @@ def postgres_url() -> Iterator[str]:
 @pytest.fixture
 def postgres_database(postgres_url: str) -> str:
     """The URL of a new empty database on that server."""
+    return _new_database(postgres_url)
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a database with a catalog in it, to be copied: that is cheaper than to migrate."""
+    import sqlalchemy as sa
+
+    url = _new_database(postgres_url)
+    Place(url, tmp_path_factory.mktemp("template")).open().close()
+    return str(sa.make_url(url).database)
+
+
+@pytest.fixture
+def postgres_catalog(postgres_url: str, _postgres_template: str) -> str:
+    """The URL of a new catalog on that server."""
+    return _new_database(postgres_url, template=_postgres_template)
+
+
+def _new_database(server: str, *, template: str = "template1") -> str:
     import sqlalchemy as sa
 
     name = f"test_{uuid.uuid4().hex}"
-    engine = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(sa.text(f"create database {name}"))
+        connection.execute(sa.text(f"create database {name} template {template}"))
     engine.dispose()
-    return sa.make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+    return sa.make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """Where a new catalog is, for tests with processes of their own; on either database."""
     if request.param == "sqlite":
-        return Place(f"sqlite:///{tmp_path}/catalog.db", tmp_path)
-    return Place(request.getfixturevalue("postgres_database"), tmp_path)
+        return Place(new_catalog(tmp_path / "catalog.db"), tmp_path)
+    return Place(request.getfixturevalue("postgres_catalog"), tmp_path)
 
 
 @pytest.fixture

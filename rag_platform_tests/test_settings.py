@@ -455,8 +455,8 @@ INDEX = "indexes:\n  docs_v1:\n    chunker: {"
         ("catalog: 5\n", "1:1: catalog: must be text, put it in quotes"),
         (
             "indexes:\n  chunks: {}\n",
-            "2:3: indexes.chunks: reserved: raw_docs, parsed_docs, clean_docs, chunks, embeddings, "
-            "vector_index are names of stages; choose another",
+            "2:3: indexes.chunks: reserved: raw_docs, parsed_docs, clean_docs, translated_docs, "
+            "chunks, embeddings, vector_index are names of stages; choose another",
         ),
         (
             INDEX + "max_tokens: 100, overlap: 50}\n",
@@ -468,7 +468,7 @@ INDEX = "indexes:\n  docs_v1:\n    chunker: {"
         ),
         (
             "indexes:\n  docs_v1: {embedder: ada}\n",
-            "2:13: indexes.docs_v1.embedder: must be 'wordllama' or {model: ...} of an "
+            "2:13: indexes.docs_v1.embedder: must be 'wordllama', 'minilm' or {model: ...} of an "
             "OpenAI-compatible service",
         ),
         (

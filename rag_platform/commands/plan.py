@@ -23,7 +23,7 @@ def plan_of(platform: Platform, sources: Sequence[str]) -> dict[str, Any]:
                 memo=platform.memo,
                 price=partial(platform.cost_microusd, index),
             ).as_json()
-            for index in platform.settings.indexes
+            for index in platform.indexes
         },
         "enrichment": {
             source: _enrichment(platform, source)
@@ -48,7 +48,7 @@ def _source(platform: Platform, source: str) -> dict[str, Any]:
     settings = platform.source_settings(source)
     window = platform.calendar(source).current()
     found = platform.raw(source).preview(window)
-    unfinished = unfinished_windows(platform.catalog, source, list(platform.settings.indexes))
+    unfinished = unfinished_windows(platform.catalog, source, platform.indexes)
     counts = asdict(found)
     known = counts.pop("known")
     return {

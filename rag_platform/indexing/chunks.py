@@ -13,6 +13,7 @@ from rag_platform.documents.windows import utc
 from rag_platform.indexing.chunking.chunker import Chunker
 from rag_platform.indexing.processes import in_order
 from rag_platform.indexing.progress import note_figures
+from rag_platform.indexing.retirement import retired
 from rag_platform.indexing.version import IndexVersion
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.memo import DEFAULT_TENANT
@@ -69,8 +70,11 @@ class Chunks:
         return PartKey((self.source, self.index.name), STAGE, window, pass_no, fingerprint)
 
     def run(self, window: str) -> ChunkFigures:
-        """Cut the page's documents into chunks. Passes chunked before are reused."""
+        """Cut the page's documents into chunks. Passes chunked before are reused; for an index
+        that was retired nothing is done."""
         figures = ChunkFigures()
+        if self.index.name in retired(self._catalog):
+            return figures
         self.index.register(self._catalog)
         note_figures(
             self._catalog,

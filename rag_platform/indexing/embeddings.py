@@ -14,6 +14,7 @@ from rag_platform.encoders.validation import InvalidEmbedding, validate
 from rag_platform.indexing.chunks import Chunks
 from rag_platform.indexing.processes import in_order
 from rag_platform.indexing.progress import note_figures, unapplied, unapplied_passes
+from rag_platform.indexing.retirement import retired
 from rag_platform.llm.budget import BudgetExceeded
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.memo import DEFAULT_TENANT, Memo, memo_key
@@ -73,6 +74,8 @@ class Embeddings:
         """
         figures = EmbedFigures()
         index, source = self._chunks.index.name, self._chunks.source
+        if index in retired(self._catalog):
+            return figures
         # Two runs that miss the same texts must not both pay for them.
         lock = f"embeddings-{_short(self._embedder.fingerprint)}"
         with self._catalog.exclusive(lock, timeout_s=_PATIENCE_S):

@@ -10,7 +10,7 @@ from rag_platform.indexing.reconcile import ReconcileReport
 from rag_platform.indexing.versions import behind
 from rag_platform.retrieval.evaluation import Evaluation, latest
 from rag_platform.retrieval.statistics import LEAST_QUERIES, NotComparable, compare
-from rag_platform.settings_documents import PromotionSettings
+from rag_platform.settings_indexes import PromotionSettings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import changes, index_documents
 from rag_platform.storage.vectors.base import CollectionMissing, VectorStore

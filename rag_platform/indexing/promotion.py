@@ -15,7 +15,7 @@ from rag_platform.errors import PlatformError
 from rag_platform.indexing.gate import Gate
 from rag_platform.indexing.retirement import PROMOTIONS_LOCK, refuse_retired, retired
 from rag_platform.retrieval.live import CROWNING, live_index
-from rag_platform.settings_documents import PromotionSettings
+from rag_platform.settings_indexes import PromotionSettings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.outbox import Outbox
 from rag_platform.storage.schema import index_promotions, index_versions

@@ -18,6 +18,7 @@ from rag_platform.indexing.index_writer import ApplyFigures, IndexWriter, Terms,
 from rag_platform.indexing.payloads import PayloadFigures
 from rag_platform.indexing.processes import in_order
 from rag_platform.indexing.progress import note_figures, unapplied, unapplied_passes
+from rag_platform.indexing.retirement import retired
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.memo import Memo
 from rag_platform.storage.pages import PageStore, PartKey
@@ -54,21 +55,10 @@ class VectorIndex:
         """Apply the page. Raises `LockTimeout`, `RecipeMismatch`, `VectorStoreError`."""
         figures = ApplyFigures()
         name = self._index.name
-        with (
-            self._catalog.exclusive(f"index-{name}"),
-            self._vectors.open(
-                name,
-                dimension=self._index.embedder.dimension,
-                fingerprint=self._index.fingerprint,
-            ) as collection,
-        ):
-            writer = IndexWriter(self._index, collection, catalog=self._catalog, memo=self._memo)
-            for pass_no in unapplied_passes(self._catalog, name, self._source, window):
-                self._apply_pass(writer, window, pass_no, figures)
-            figures.readers = self._bring_access(collection)
-            figures.points = collection.count()
-            figures.expected = writer.expected_points()
-            figures.disagreeing = writer.disagreeing()
+        with self._catalog.exclusive(f"index-{name}"):
+            # Asked under the lock: a collection that is being retired must not come back.
+            if name not in retired(self._catalog):
+                self._apply(window, figures)
         note_figures(
             self._catalog,
             name,
@@ -78,6 +68,21 @@ class VectorIndex:
             figures=asdict(figures),
         )
         return figures
+
+    def _apply(self, window: str, figures: ApplyFigures) -> None:
+        name = self._index.name
+        with self._vectors.open(
+            name,
+            dimension=self._index.embedder.dimension,
+            fingerprint=self._index.fingerprint,
+        ) as collection:
+            writer = IndexWriter(self._index, collection, catalog=self._catalog, memo=self._memo)
+            for pass_no in unapplied_passes(self._catalog, name, self._source, window):
+                self._apply_pass(writer, window, pass_no, figures)
+            figures.readers = self._bring_access(collection)
+            figures.points = collection.count()
+            figures.expected = writer.expected_points()
+            figures.disagreeing = writer.disagreeing()
 
     def _bring_access(self, collection: Collection) -> int:
         """Readers that changed without the bytes, of any page; returns the documents written."""

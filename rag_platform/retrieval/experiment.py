@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from rag_platform.errors import PlatformError
 from rag_platform.retrieval.live import live_index, with_live
 from rag_platform.retrieval.search import Filters, Result, Searcher
-from rag_platform.settings_documents import ExperimentSettings
+from rag_platform.settings_indexes import ExperimentSettings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import search_log
 from rag_platform.storage.vectors.base import CollectionMissing

@@ -112,6 +112,11 @@ class Searcher:
             for text_hash in best
         ]
 
+    def passage(self, text_hash: str) -> Result | None:
+        """The passage with this text and its addresses; None where the limits show none."""
+        payloads = self._copies([text_hash], self._limited({})).get(text_hash)
+        return _result(1.0, payloads, likeness=None) if payloads else None
+
     def _limited(self, filters: Filters) -> dict[str, str | Sequence[str]]:
         if refused := sorted(filters.keys() & self._limits.keys()):
             raise ValueError(f"no filter may be set on {', '.join(refused)}")

@@ -200,6 +200,7 @@ index_documents = sa.Table(
     sa.Column("text_hash", sa.Text, comment="of the clean text applied; null: no text"),
     sa.Column("enrichment", sa.Text, comment="digest of the enrichment in the payload"),
     sa.Column("access", sa.Text, comment="tenant and readers as in the payload, JSON"),
+    sa.Column("canonical", sa.Text, comment="of near copies, as in the payload; null: none"),
     sa.Index("ix_index_documents_source", "index_name", "source"),
 )
 
@@ -347,7 +348,11 @@ near_documents = sa.Table(
     sa.Column("text_hash", sa.Text, nullable=False),
     sa.Column("canonical", sa.Uuid(as_uuid=False), nullable=False, comment="itself: no near copy"),
     sa.Column("similarity", sa.Float, nullable=False, comment="exact Jaccard with the canonical"),
+    sa.Column(
+        "rule", sa.Text, nullable=False, comment="shingles and threshold that it was grouped by"
+    ),
     sa.Index("ix_near_documents_canonical", "canonical"),
+    sa.Index("ix_near_documents_text", "source", "text_hash"),
 )
 
 # Documents that were erased on request, and the proof.

@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from rag_platform.defs import shared
 from rag_platform.defs.documents import factory
 from rag_platform.defs.operations.launch import STAGES
 from rag_platform.documents.changelog import SourceListingRefused
@@ -153,7 +154,7 @@ def test_one_switch_sets_what_runs_from_the_start(location: Location, automation
     ],
 )
 def test_only_what_may_pass_by_itself_is_tried_again(error: PlatformError, transient: bool) -> None:
-    with pytest.raises(dg.Failure) as caught, factory.one_line():
+    with pytest.raises(dg.Failure) as caught, shared.one_line():
         raise error
     assert caught.value.description == "x"
     assert caught.value.allow_retries is transient
@@ -174,7 +175,7 @@ def test_which_steps_are_tried_again(location: Location) -> None:
     assert retried() == {"vector_index"}
     location.configure(storage="s3://bucket/state")
     assert len(retried()) == 6
-    assert (factory.NETWORK_RETRIES.max_retries, factory.NETWORK_RETRIES.delay) == (2, 20)
+    assert (shared.NETWORK_RETRIES.max_retries, shared.NETWORK_RETRIES.delay) == (2, 20)
 
 
 @pytest.fixture

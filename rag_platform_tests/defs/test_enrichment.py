@@ -12,13 +12,13 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from rag_platform.defs.documents.factory import FOLLOW, asset_key
 from rag_platform.defs.enrichment import automation
 from rag_platform.defs.enrichment.automation import job_name
 from rag_platform.defs.enrichment.definitions import enrichment
 from rag_platform.defs.enrichment.factory import MODEL_STAGES, STAGES, keys_of
 from rag_platform.defs.enrichment.reviews import JOB
 from rag_platform.defs.operations.launch import STAGES as DOCUMENT_STAGES
+from rag_platform.defs.shared import FOLLOW, asset_key
 from rag_platform.platform_llm import LlmParts
 from rag_platform.settings import Settings
 from rag_platform.storage.outbox import Outbox

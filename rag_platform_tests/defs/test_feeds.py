@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from rag_platform.defs.documents.automation import job_name
-from rag_platform.defs.documents.factory import RANGE_TAGS
+from rag_platform.defs.shared import RANGE_TAGS
 from rag_platform_tests.defs.location import SOURCE, Location
 from rag_platform_tests.servers.kafka import KafkaServer
 

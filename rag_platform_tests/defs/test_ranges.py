@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from rag_platform.defs.documents.factory import WINDOWS_PER_RUN
 from rag_platform.defs.operations.launch import INDEX_STAGES, STAGES
+from rag_platform.defs.shared import WINDOWS_PER_RUN
 from rag_platform_tests.defs.location import INDEX, SMALL_CHUNKS, SOURCE, Location
 
 DAYS = [f"2026-06-{day:02}" for day in range(1, 6)]

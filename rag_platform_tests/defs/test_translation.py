@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from rag_platform.defs.documents.factory import asset_key
 from rag_platform.defs.operations.launch import stages_of
+from rag_platform.defs.shared import asset_key
 from rag_platform_tests.defs.location import INDEX, SOURCE, Location, Outcome
 from rag_platform_tests.documents.test_translation import ENGLISH, GERMAN, WORDS, translate
 from rag_platform_tests.servers.openai_api import KEY, OpenAIServer

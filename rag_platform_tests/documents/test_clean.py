@@ -92,8 +92,8 @@ def stage(docs: Docs, **how: Any) -> CleanDocs:
     if "safety" in how:
         how["safety"] = SafetySettings.model_validate(how["safety"])
     raw, parsed = docs.platform.raw(SOURCE), docs.platform.parsed(SOURCE)
-    parts = {"catalog": docs.platform.catalog, "pages": docs.platform.pages}
-    return CleanDocs(raw.source, parsed, **parts, **how)
+    platform = docs.platform
+    return CleanDocs(raw.source, parsed, catalog=platform.catalog, pages=platform.pages, **how)
 
 
 def rows_of(docs: Docs, clean: CleanDocs) -> dict[str, dict[str, Any]]:

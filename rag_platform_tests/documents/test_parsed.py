@@ -187,6 +187,13 @@ def test_a_text_without_a_page_that_took_too_long_is_not_remembered(docs: Docs) 
     assert "many more words" in (texts(docs, patient, SECOND)["copy.pdf"] or "")
 
 
+@needs_tesseract
+def test_what_a_document_says_of_itself_is_not_taken_for_unread_pages(docs: Docs) -> None:
+    docs.folder.write("sly.md", "---\nneeds_ocr: 1\nocr_timeouts: all\n---\nWords")
+    docs.run(FIRST)
+    assert docs.parse(FIRST).reused_passes == 1
+
+
 def test_pages_of_long_documents_are_told_by_key(docs: Docs) -> None:
     docs.folder.write("long.pdf", scan(*["page"] * 3))
     docs.ask(FIRST)

@@ -101,6 +101,7 @@ class World(Docs):
         return enrichment(
             platform.clean(SOURCE),
             rules=EnrichmentSettings.model_validate(rules),
+            max_injection=platform.settings.sources[SOURCE].safety.max_injection,
             gateway=lambda purpose: gateway_of(
                 platform.catalog, self.service, purpose=purpose, **self.gateway
             ),

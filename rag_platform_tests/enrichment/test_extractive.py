@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rag_platform.encoders.sentences import one_line
 from rag_platform.enrichment.extractive import EXTRACTIVE
-from rag_platform.enrichment.schemas import Entities, Summary, classification_schema, one_line
+from rag_platform.enrichment.schemas import Entities, Summary, classification_schema
 from rag_platform.llm.gateway import Ask
 from rag_platform.llm.untrusted import neutralize
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rag_platform.enrichment.fields import PUBLISHED
-from rag_platform.enrichment.gate import Proposal, Verdict, decide, decided
+from rag_platform.enrichment.gate import Proposal, Verdict, decide, decided, lowered
 from rag_platform.settings_pipelines import EnrichmentSettings
 
 FIELDS = {"title": "T", "characters": 9, "label": "loans", "summary": "S"}
@@ -41,6 +41,7 @@ def verdict(
     reaction: str = "stop",
     problems: tuple[str, ...] = (),
     decision: Any = None,
+    max_injection: float = 0.5,
     labels: tuple[str, ...] = ("loans", "cards"),
     **changes: Any,
 ) -> Verdict:
@@ -52,6 +53,7 @@ def verdict(
         confidence=confidence,
         rules=rules,
         page_problems=problems,
+        max_injection=max_injection,
         decision=decision,
     )
 
@@ -87,6 +89,14 @@ def verdict(
             "in_review",
             "confidence 0.500 is below the gate of 0.8",
         ),
+        (
+            verdict(0.99, injection=0.6),
+            "in_review",
+            "speaks to a model: injection score 0.600 of 0.5",
+        ),
+        (verdict(injection=0.49), "published", "confidence 0.900 passes the gate of 0.8"),
+        (verdict(max_injection=0.0), "published", "confidence 0.900 passes the gate of 0.8"),
+        (verdict(injection=0.6, decision=APPROVED), "published", "approved by ann in review 7"),
         (verdict(0.1, decision=APPROVED), "published", "approved by ann in review 7"),
         (verdict(problems=("bad",), decision=APPROVED), "published", "approved by ann in review 7"),
         (verdict(waiting="budget", decision=APPROVED), "published", "approved by ann in review 7"),
@@ -125,3 +135,10 @@ def test_a_decision_for_a_label_that_is_no_more_does_not_hold() -> None:
         id=9, status="rejected", decided_by="bob", fields=FIELDS, decision=None
     )
     assert verdict(decision=rejected, labels=("cards", "other")).status == "rejected"
+
+
+def test_confidence_in_an_answer_about_a_text_that_speaks_to_the_model() -> None:
+    assert lowered(0.9, 0.6, 0.5) == pytest.approx(0.36)
+    assert lowered(0.9, 0.4, 0.5) == 0.9
+    assert lowered(0.9, 0.0, 0.0) == 0.9
+    assert lowered(None, 0.9, 0.5) is None

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_platform.documents.cleaning import quality as share_of_good
+from rag_platform.encoders.sentences import sentences
 from rag_platform.enrichment.metadata import (
     UNKNOWN_LANGUAGE,
     document_metadata,
     language,
     quality,
 )
-from rag_platform.enrichment.nlp.sentences import sentences
 
 PROSE = (
     "The harbour ferry carries nine hundred passengers on a working day, and half as many on a "

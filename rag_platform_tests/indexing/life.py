@@ -15,7 +15,7 @@ from rag_platform.indexing.reconcile import ReconcileReport
 from rag_platform.indexing.retirement import Retirement
 from rag_platform.retrieval.evaluation import ALL, Evaluation, Slice, record
 from rag_platform.retrieval.search import Searcher
-from rag_platform.settings_documents import PromotionSettings
+from rag_platform.settings_indexes import PromotionSettings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.objects import open_store
 from rag_platform.storage.outbox import Outbox

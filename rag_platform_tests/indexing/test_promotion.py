@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from rag_platform.indexing.promotion import UnusableIndex
 from rag_platform.indexing.retirement import Retired
 from rag_platform.retrieval.live import live_index, with_live
-from rag_platform.settings_documents import PromotionSettings
+from rag_platform.settings_indexes import PromotionSettings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import changes, documents, index_promotions, index_versions
 from rag_platform.storage.schema_models import notifications

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rag_platform.retrieval.experiment import LiveSearch
-from rag_platform.settings_documents import ExperimentSettings, PromotionSettings
+from rag_platform.settings_indexes import ExperimentSettings, PromotionSettings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.vectors.base import VectorStore
 from rag_platform.storage.vectors.edge import EdgeVectorStore
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 
 INDEXES = ("v1", "v2", "v3", "v4")
 POINTS = 3
-READERS = 3
+READERS = 2
 
 
 @dataclass
@@ -106,7 +106,7 @@ def late(seen: list[tuple[float, str]], live: list[tuple[float, str]]) -> list[t
     return found
 
 
-@pytest.mark.parametrize("engine", ["embedded", "server"])
+@pytest.mark.parametrize("engine", [pytest.param("embedded", marks=pytest.mark.slow), "server"])
 def test_no_gap_and_no_mixture(catalog: Catalog, tmp_path: Path, engine: str) -> None:
     vectors: VectorStore = (
         EdgeVectorStore(tmp_path / "vectors") if engine == "embedded" else in_memory_server()

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from rag_platform.indexing.retirement import InService, NoSuchVersion, in_service, retired
 from rag_platform.indexing.versions import versions
-from rag_platform.settings_documents import PromotionSettings
+from rag_platform.settings_indexes import PromotionSettings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import changes, index_documents, index_pages, index_versions
 from rag_platform_tests.conformance.harness import in_memory_server

@@ -142,12 +142,13 @@ def test_the_built_in_prompts(catalog: Catalog) -> None:
         "document_classification": ["labels", "summary", "text_start", "title"],
         "document_entities": ["text", "title"],
         "document_summary": ["entities", "text", "title"],
+        "document_translation": ["language", "text", "to"],
         "financial_answer": ["context", "question"],
         "ride_summary": ["ride"],
     }
     for prompt in found.values():
-        # The labels come from the settings; all else comes from documents.
-        assert set(prompt.variables) - set(prompt.untrusted) <= {"labels"}
+        # Labels come from the settings, languages are codes; all else comes from documents.
+        assert set(prompt.variables) - set(prompt.untrusted) <= {"labels", "language", "to"}
         values = dict.fromkeys(prompt.variables, "VALUE")
         texts = [message["content"] for message in prompt.render(values, boundary=BOUNDARY)]
         assert "{{" not in "".join(texts)

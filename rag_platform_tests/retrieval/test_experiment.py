@@ -19,7 +19,7 @@ from rag_platform.retrieval.experiment import (
     note_choice,
     report,
 )
-from rag_platform.settings_documents import ExperimentSettings
+from rag_platform.settings_indexes import ExperimentSettings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import index_promotions, search_log
 from rag_platform.storage.vectors.base import CollectionMissing

@@ -100,6 +100,10 @@ def test_limits_hold_for_every_search(collection: Collection) -> None:
     assert limited.search("north alpha", filters={"key": "b.md"}) == []
     with pytest.raises(ValueError, match="tenant"):
         limited.search("north alpha", filters={"tenant": "two"})
+    shown = limited.passage("hash of alpha")
+    assert shown is not None
+    assert shown.uris == ("file:///a.md",)
+    assert limited.passage("hash of beta") is None
 
 
 def test_one_result_per_text_with_all_its_addresses(

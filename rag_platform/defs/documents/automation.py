@@ -6,7 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from rag_platform.defs.documents.factory import RANGE_TAGS, WINDOWS_PER_RUN, chain
+from rag_platform.defs.documents.factory import chain
+from rag_platform.defs.shared import RANGE_TAGS, WINDOWS_PER_RUN
 from rag_platform.documents.lag import windows_to_ask
 from rag_platform.documents.sources.base import SourceUnavailable
 from rag_platform.documents.sources.registry import kind_of
@@ -95,7 +96,7 @@ def _unfinished(parts: Platform, source: str) -> list[str]:
     from rag_platform.indexing.progress import unfinished_windows
 
     current = parts.calendar(source).current()
-    windows = unfinished_windows(parts.catalog, source, list(parts.settings.indexes))
+    windows = unfinished_windows(parts.catalog, source, parts.indexes)
     return [window for window in windows if window != current]
 
 

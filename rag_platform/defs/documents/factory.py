@@ -1,37 +1,25 @@
 """The chain of one source: raw, parsed and clean documents, then a branch per index version."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
 
 from rag_platform.defs.documents import checks, metadata
-from rag_platform.errors import PlatformError
+from rag_platform.defs.documents.translation import translated
+from rag_platform.defs.shared import (
+    FOLLOW,
+    NETWORK_RETRIES,
+    OWNERS,
+    WINDOWS_PER_RUN,
+    asset_key,
+    one_line,
+    partitions,
+)
 from rag_platform.platform import Platform
 from rag_platform.resources.platform import PlatformResource
-from rag_platform.settings import Settings, SourceSettings
-
-OWNERS = ["team:data-platform"]
-# How many windows one run of a backfill takes.
-WINDOWS_PER_RUN = {"daily": 7, "hourly": 24}
-# The tags by which Dagster gives a run its first and its last window.
-RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
-NETWORK_RETRIES = dg.RetryPolicy(
-    max_retries=2, delay=20, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
-)
-
-# Downstream stages follow their inputs in the newest window when the gates have passed. A missing
-# partition is no reason to run: filling a new index is a backfill that somebody plans and pays.
-FOLLOW = (
-    dg.AutomationCondition.in_latest_time_window()
-    & dg.AutomationCondition.any_deps_updated().since_last_handled()
-    & ~dg.AutomationCondition.any_deps_missing()
-    & ~dg.AutomationCondition.any_deps_in_progress()
-    & ~dg.AutomationCondition.in_progress()
-    & dg.AutomationCondition.all_deps_blocking_checks_passed()
-)
+from rag_platform.settings import Settings
 
 
 class RawDocsConfig(dg.Config):
@@ -47,20 +35,10 @@ class ParsedDocsConfig(dg.Config):
     retry_dead_letters: bool = False
 
 
-def partitions(source: SourceSettings) -> dg.TimeWindowPartitionsDefinition:
-    """The windows of a source, the running one included."""
-    start = source.start
-    if source.cadence == "daily":
-        return dg.DailyPartitionsDefinition(start_date=start.strftime("%Y-%m-%d"), end_offset=1)
-    return dg.HourlyPartitionsDefinition(start_date=start.strftime("%Y-%m-%d-%H:%M"), end_offset=1)
-
-
 def chain(name: str, settings: Settings) -> list[dg.AssetsDefinition]:
     """All assets of a source."""
     assets = [_raw(name, settings), _parsed(name, settings), _clean(name, settings)]
     if settings.sources[name].translate:
-        from rag_platform.defs.documents.translation import translated  # it imports this module
-
         assets.append(translated(name, settings))
     for index in settings.indexes:
         assets += [
@@ -73,7 +51,8 @@ def chain(name: str, settings: Settings) -> list[dg.AssetsDefinition]:
 
 def _raw(name: str, settings: Settings) -> dg.AssetsDefinition:
     source = settings.sources[name]
-    is_remote = not source.url.startswith("file:")
+    scheme = source.url.partition("://")[0]
+    is_remote = scheme != "file"
 
     @dg.asset(
         **_common(
@@ -81,7 +60,7 @@ def _raw(name: str, settings: Settings) -> dg.AssetsDefinition:
             "raw_docs",
             settings,
             is_remote=is_remote,
-            kinds={"python", "parquet"} | ({"s3"} if is_remote else set()),
+            kinds={"python", "parquet"} | ({scheme} & {"s3", "kafka"}),
         ),
         code_version="1",
         check_specs=[checks.LISTING.spec(name)],
@@ -130,9 +109,14 @@ def _parsed(name: str, settings: Settings) -> dg.AssetsDefinition:
     def parsed_docs(
         context: dg.AssetExecutionContext, config: ParsedDocsConfig, platform: PlatformResource
     ) -> dg.MaterializeResult:
+        def told(key: str, page: int, pages: int) -> None:
+            context.log.info(f"{key}: page {page:,} of {pages:,}")
+
         for window in context.partition_keys:
             with one_line():
-                result = platform.parts.parsed(name).run(window, retry=config.retry_dead_letters)
+                result = platform.parts.parsed(name).run(
+                    window, retry=config.retry_dead_letters, watch=told
+                )
             context.add_asset_metadata(metadata.figures(asdict(result)), partition_key=window)
         return dg.MaterializeResult()
 
@@ -211,7 +195,7 @@ def _chunks(name: str, settings: Settings, index: str) -> dg.AssetsDefinition:
 
 
 def _embeddings(name: str, settings: Settings, index: str) -> dg.AssetsDefinition:
-    is_local = settings.indexes[index].embedder.model == "wordllama"
+    is_local = settings.indexes[index].embedder.is_local
 
     @dg.asset(
         **_common(
@@ -321,20 +305,6 @@ def _common(
         "kinds": kinds,
         **more,
     }
-
-
-def asset_key(source: str, stage: str, index: str | None = None) -> dg.AssetKey:
-    """[source, stage], or [source, index, stage] for the stages of an index version."""
-    return dg.AssetKey([source, index, stage] if index else [source, stage])
-
-
-@contextmanager
-def one_line() -> Iterator[None]:
-    """Our own errors say what, where and what to do: they fail the step as they are."""
-    try:
-        yield
-    except PlatformError as error:
-        raise dg.Failure(description=str(error), allow_retries=error.transient) from error
 
 
 def _page_metadata(parts: Platform, name: str, window: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import dagster as dg
 
 from rag_platform.defs.documents import metadata
 from rag_platform.defs.documents.checks import Gate
-from rag_platform.defs.documents.factory import (
+from rag_platform.defs.shared import (
     FOLLOW,
     NETWORK_RETRIES,
     OWNERS,

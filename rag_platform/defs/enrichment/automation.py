@@ -8,10 +8,10 @@ from typing import Any
 
 import dagster as dg
 
-from rag_platform.defs.documents.factory import RANGE_TAGS
 from rag_platform.defs.enrichment.factory import keys_of
 from rag_platform.defs.enrichment.published_fields import published_key
 from rag_platform.defs.enrichment.reviews import JOB, REVIEW_DECISIONS, REVIEW_EVALUATION_SET
+from rag_platform.defs.shared import RANGE_TAGS
 from rag_platform.platform import Platform
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings

@@ -5,7 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from rag_platform.defs.documents.factory import (
+from rag_platform.defs.enrichment import checks, metadata
+from rag_platform.defs.shared import (
     FOLLOW,
     NETWORK_RETRIES,
     OWNERS,
@@ -14,7 +15,6 @@ from rag_platform.defs.documents.factory import (
     one_line,
     partitions,
 )
-from rag_platform.defs.enrichment import checks, metadata
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
 

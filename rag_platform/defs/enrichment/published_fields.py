@@ -5,8 +5,8 @@ from dataclasses import asdict
 import dagster as dg
 
 from rag_platform.defs.documents import metadata
-from rag_platform.defs.documents.factory import NETWORK_RETRIES, OWNERS, asset_key, one_line
 from rag_platform.defs.enrichment.reviews import REVIEW_DECISIONS
+from rag_platform.defs.shared import NETWORK_RETRIES, OWNERS, asset_key, one_line
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
 

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from rag_platform.defs.documents import metadata
-from rag_platform.defs.documents.factory import NETWORK_RETRIES, OWNERS, one_line
+from rag_platform.defs.shared import NETWORK_RETRIES, OWNERS, one_line
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
 

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from rag_platform.defs.documents.factory import OWNERS, asset_key, one_line
 from rag_platform.defs.documents.metadata import table
 from rag_platform.defs.plots import png
+from rag_platform.defs.shared import OWNERS, asset_key, one_line
 from rag_platform.platform import Platform
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from rag_platform.defs.documents import metadata
-from rag_platform.defs.documents.factory import OWNERS, one_line
+from rag_platform.defs.shared import OWNERS, one_line
 from rag_platform.platform import Platform
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings

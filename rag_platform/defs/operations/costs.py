@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from rag_platform.defs.documents import metadata
-from rag_platform.defs.documents.factory import OWNERS
 from rag_platform.defs.plots import png
+from rag_platform.defs.shared import OWNERS
 from rag_platform.platform import Platform
 from rag_platform.resources.platform import PlatformResource
 

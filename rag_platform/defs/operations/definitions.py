@@ -11,7 +11,7 @@ from rag_platform.settings import Settings
 def reconcile_indexes(context: dg.OpExecutionContext, platform: PlatformResource) -> None:
     """Repair drift and reclaim the space of deleted points. Costs no embedding."""
     disagreeing = []
-    for index in platform.parts.settings.indexes:
+    for index in platform.parts.indexes:
         report = platform.parts.reconciler(index).run(repair=True)
         context.log.info(f"{index}: {report}")
         if not report.agrees:

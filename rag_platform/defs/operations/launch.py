@@ -15,9 +15,9 @@ from typing import Any, Literal
 import dagster as dg
 
 from rag_platform.defs.documents.automation import job_name
-from rag_platform.defs.documents.factory import RANGE_TAGS, WINDOWS_PER_RUN, asset_key
 from rag_platform.defs.operations.in_process import alive, end_dead_runs
 from rag_platform.defs.operations.problems import problems, shown
+from rag_platform.defs.shared import RANGE_TAGS, WINDOWS_PER_RUN, asset_key
 from rag_platform.errors import PlatformError
 from rag_platform.settings import PROJECT_ROOT, Settings
 

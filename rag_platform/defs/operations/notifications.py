@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from rag_platform.defs.documents.factory import RANGE_TAGS, one_line
 from rag_platform.defs.operations.problems import problems, shown
+from rag_platform.defs.shared import RANGE_TAGS, one_line
 from rag_platform.operations.notifications import RunFailed, failure_key
 from rag_platform.platform import Platform
 from rag_platform.resources.platform import PlatformResource

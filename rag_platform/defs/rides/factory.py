@@ -6,10 +6,10 @@ from typing import Any
 
 import dagster as dg
 
-from rag_platform.defs.documents.factory import NETWORK_RETRIES, OWNERS, one_line
 from rag_platform.defs.documents.metadata import bars, figures, table
 from rag_platform.defs.plots import png
 from rag_platform.defs.rides import checks
+from rag_platform.defs.shared import NETWORK_RETRIES, OWNERS, one_line
 from rag_platform.platform import Platform
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings

@@ -55,22 +55,33 @@ def parse_html(data: bytes) -> Parsed:
     if root is None:
         return Parsed(text="", title="", media_type=Kind.HTML)
     metadata = _metadata(root)
-    text, hidden = _main_content(root)
-    if not text:  # also a page that shows itself only by script: nothing counts as hidden
-        text, hidden = join_blocks(blocks_of(_body(tree(source)))), 0
-    return document(Kind.HTML, normalise(text), metadata, hidden=hidden)
+    main = _body(root)
+    hidden = _drop(main, _is_hidden)
+    text = normalise(_main_content(main))
+    if not text:
+        text, hidden = _everything(source)
+    return document(Kind.HTML, text, metadata, hidden=hidden)
 
 
 def whole_page(data: bytes, charset: str = "") -> tuple[str, int]:
     """All text of a page as Markdown, for a chapter or a mail, and how many hidden characters it
     leaves out. `charset` is what is known from elsewhere."""
     source = decode(data, html=True, charset=charset)
+    return _everything(source)
+
+
+def _everything(source: str) -> tuple[str, int]:
+    """All that a page shows, and the characters it hides; a page that shows nothing, as those do
+    that unfold by script, gives what it hides."""
     root = tree(source)
     if root is None:
         return "", 0
     main = _body(root)
     hidden = _drop(main, _is_hidden)
-    return normalise(join_blocks(blocks_of(main))).strip(), hidden
+    text = normalise(join_blocks(blocks_of(main))).strip()
+    if hidden and not text:
+        text = normalise(join_blocks(blocks_of(_body(tree(source))))).strip()
+    return text, hidden
 
 
 def _metadata(root: Any) -> dict[str, str]:
@@ -96,18 +107,16 @@ def _metadata(root: Any) -> dict[str, str]:
     return found
 
 
-def _main_content(root: Any) -> tuple[str, int]:
-    """The main content, empty where pruning took nearly everything; and the hidden characters."""
-    main = _body(root)
+def _main_content(main: Any) -> str:
+    """The main content of a body; empty where pruning took nearly everything."""
     everything = len(main.xpath("normalize-space(string())"))
-    hidden = _drop(main, _is_hidden)
     prose = _prose(main)
     _drop(main, lambda element: _is_boilerplate(element, prose))
     blocks = _without_links(blocks_of(_densest(main)))
     kept = sum(len(block.text) for block in blocks)
     if kept < ENOUGH_CHARACTERS and kept < MIN_KEPT_SHARE * everything:
-        return "", 0
-    return join_blocks(blocks), hidden
+        return ""
+    return join_blocks(blocks)
 
 
 def _body(root: Any) -> Any:

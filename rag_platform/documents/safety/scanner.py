@@ -46,6 +46,8 @@ def mask(
     text: str, findings: Sequence[Finding], starts: Sequence[int] = ()
 ) -> tuple[str, tuple[int, ...]]:
     """A text with its findings replaced, and where its pages begin then."""
+    if not findings:
+        return text, tuple(starts)
     parts, position = [], 0
     ends, shifts = [], []
     for finding in findings:

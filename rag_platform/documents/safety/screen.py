@@ -65,9 +65,11 @@ class Screen:
     ) -> Screened:
         """Screen a clean text, with its title and what its format says of it."""
         metadata = dict(metadata or {})
-        found = self._scan(text, language)
         small = {"title": title, **{f"metadata {name}": each for name, each in metadata.items()}}
-        beside = {name: self._scan(value, language) for name, value in small.items()}
+        found = self._scan(text, language)
+        beside: dict[str, list[Finding]] = {}
+        if self._scan("\n".join(small.values()), language):  # in most documents there is nothing
+            beside = {name: self._scan(value, language) for name, value in small.items()}
         everything = [*found, *(each for findings in beside.values() for each in findings)]
         injection = injection_score("\n".join([text, *small.values()]))
         kinds = dict(sorted(Counter(each.kind for each in everything).items()))
@@ -76,7 +78,8 @@ class Screen:
             detail = self._detail(reason, everything)
             return Screened("", "", {}, (), kinds, injection, "quarantined", reason, detail)
         text, page_starts = mask(text, self._to_mask(found), page_starts)
-        small = {n: mask(value, self._to_mask(beside[n]))[0] for n, value in small.items()}
+        for name, findings in beside.items():
+            small[name], _ = mask(small[name], self._to_mask(findings))
         return Screened(
             text=text,
             title=small["title"],

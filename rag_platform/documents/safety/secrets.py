@@ -134,7 +134,8 @@ _QUOTED = r"\"[^\"\n]+\"|'[^'\n]+'|\x60[^\x60\n]+\x60"
 # The body holds no hyphen but in its headers, so that what begins often is not read often.
 _BLOCK = (
     r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\s*"
-    r"(?:[A-Za-z-]{1,30}: [^\n]{1,200}\n){0,4}[A-Za-z0-9+/=\s\\:,._()]*(?:-----END [A-Z0-9 ]{0,40}KEY(?: BLOCK)?-----)?"
+    r"(?:[A-Za-z-]{1,30}: [^\n]{1,200}\n){0,4}[A-Za-z0-9+/=\s\\:,._()]*"
+    r"(?:-----END [A-Z0-9 ]{0,40}KEY(?: BLOCK)?-----)?"
 )
 
 

@@ -180,7 +180,8 @@ _ANSWERS = (
 _NAMED = (
     _command(
         r"\b(?:(?:instruction|note|command|directive)s? (?:for|to)|messages? for)",
-        rf" (?:the |any |all |an? |every )?{_MODEL}(?:s|-based)?\b[^.!?\n]{{0,30}}[:.,\-\x{{2013}}\x{{2014}}]",
+        rf" (?:the |any |all |an? |every )?{_MODEL}(?:s|-based)?\b",
+        r"[^.!?\n]{0,30}[:.,\-\x{2013}\x{2014}]",
     ),
     _command(
         r"\b(?:as|since) you(?: are|'re) (?:an? )?(?:ai|llm|language model|chatbot)\b",

@@ -133,12 +133,11 @@ class Source(ABC):
         """Where the next listing goes on; valid once `batches` has come to its end."""
         return None
 
-    def recorded(self) -> None:
+    def recorded(self) -> None:  # noqa: B027  # most hold nothing
         """The pass of the last listing stands in the catalog: what was held for it may be let go.
 
         Never raises.
         """
-        return None
 
     def look(
         self, since: str | None = None, until: datetime | None = None
@@ -160,8 +159,8 @@ class Source(ABC):
 
     def signal(self, since: str | None = None) -> str:
         """A word that differs when there may be something new: by default a digest over keys and
-        etags of a listing, whatever its order. `since` is the cursor that was reached. "": nothing is
-        new since then."""
+        etags of a listing, whatever its order. `since` is the cursor that was reached; "" says
+        that nothing is new since then."""
         total = 0
         for batch in self.batches(since):
             for found in batch:

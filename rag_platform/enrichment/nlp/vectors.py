@@ -4,8 +4,8 @@ import functools
 from collections.abc import Sequence
 
 from rag_platform.encoders.base import Embedder, Vectors
+from rag_platform.encoders.sentences import one_line
 from rag_platform.encoders.wordllama import WordLlamaEmbedder
-from rag_platform.enrichment.schemas import one_line
 
 _NOTHING = "."  # stands for a text without tokens, which has no vector
 

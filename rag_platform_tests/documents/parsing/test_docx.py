@@ -147,3 +147,99 @@ def test_zip_without_a_document() -> None:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("word/other.xml", "<a/>")
     assert refusal(buffer.getvalue()) == Reason.UNSUPPORTED
+
+
+NUMBERING = f"""<w:numbering xmlns:w="{WORD}">
+<w:abstractNum w:abstractNumId="0">
+<w:lvl w:ilvl="0"><w:start w:val="1"/><w:numFmt w:val="upperRoman"/><w:lvlText w:val="%1."/></w:lvl>
+<w:lvl w:ilvl="1"><w:start w:val="3"/><w:numFmt w:val="decimal"/><w:isLgl/>
+<w:lvlText w:val="%1.%2"/></w:lvl>
+<w:lvl w:ilvl="2"><w:start w:val="27"/><w:numFmt w:val="lowerLetter"/>
+<w:lvlText w:val="%3)"/></w:lvl>
+</w:abstractNum>
+<w:abstractNum w:abstractNumId="1">
+<w:lvl w:ilvl="0"><w:numFmt w:val="bullet"/><w:lvlText w:val="o"/></w:lvl></w:abstractNum>
+<w:num w:numId="1"><w:abstractNumId w:val="0"/></w:num>
+<w:num w:numId="2"><w:abstractNumId w:val="0"/>
+<w:lvlOverride w:ilvl="0"><w:startOverride w:val="9"/></w:lvlOverride></w:num>
+<w:num w:numId="3"><w:abstractNumId w:val="1"/></w:num></w:numbering>""".encode()
+STYLES = f"""<w:styles xmlns:w="{WORD}">
+<w:style w:styleId="H2"><w:name w:val="heading 2"/><w:pPr><w:numPr><w:ilvl w:val="1"/>
+<w:numId w:val="1"/></w:numPr></w:pPr></w:style>
+<w:style w:styleId="V"><w:name w:val="secret"/><w:rPr><w:vanish/></w:rPr></w:style>
+</w:styles>""".encode()
+
+
+def numbered(text: str, number: int, depth: int = 0) -> str:
+    place = f'<w:numPr><w:ilvl w:val="{depth}"/><w:numId w:val="{number}"/></w:numPr>'
+    return f"<w:p><w:pPr>{place}</w:pPr><w:r><w:t>{text}</w:t></w:r></w:p>"
+
+
+def test_numbers_of_clauses_are_counted_as_word_counts_them() -> None:
+    body = word_body(
+        numbered("Scope", 1)
+        + '<w:p><w:pPr><w:pStyle w:val="H2"/></w:pPr><w:r><w:t>Fees</w:t></w:r></w:p>'
+        + numbered("clause", 1, 1)
+        + numbered("letter", 1, 2)
+        + numbered("point", 3)
+        + numbered("Terms", 1)
+        + numbered("again", 1, 1)
+        + numbered("New start", 2)
+        + numbered("unknown", 77)
+        + numbered("none", 0)
+    )
+    text = parse_docx(docx_of(body, numbering=NUMBERING, styles=STYLES), LIMITS).text
+    assert text == (
+        "I. Scope\n\n## 1.3 Fees\n\n1.4 clause\n    aa) letter\n- point\nII. Terms\n2.3 again\n"
+        "IX. New start\n- unknown\n\nnone"
+    )
+
+
+def test_hidden_runs_are_left_out_and_counted() -> None:
+    def run(text: str, properties: str) -> str:
+        return f"<w:r><w:rPr>{properties}</w:rPr><w:t>{text}</w:t></w:r>"
+
+    body = word_body(
+        "<w:p>"
+        + run("a", "")
+        + run("four", "<w:vanish/>")
+        + run("b", '<w:vanish w:val="0"/>')
+        + run("sixsix", '<w:rStyle w:val="V"/>')
+        + "</w:p>"
+    )
+    parsed = parse_docx(docx_of(body, styles=STYLES), LIMITS)
+    assert parsed.text == "ab"
+    assert parsed.metadata == {"hidden_characters": "10"}
+
+
+def test_merged_cells_stand_in_each_row_and_column() -> None:
+    document = docx.Document()
+    table = document.add_table(rows=3, cols=3)
+    for number, cell in enumerate(table._cells):
+        cell.text = str(number)
+    table.cell(0, 1).merge(table.cell(0, 2)).text = "wide"
+    table.cell(1, 0).merge(table.cell(2, 0)).text = "tall"
+    assert parse_docx(saved(document), LIMITS).text == (
+        "| 0 | wide | wide |\n| --- | --- | --- |\n| tall | 4 | 5 |\n| tall | 7 | 8 |"
+    )
+
+
+def test_equations() -> None:
+    def r(text: str) -> str:
+        return f"<m:r><m:t>{text}</m:t></m:r>"
+
+    def part(name: str, inner: str) -> str:
+        return f"<m:{name}>{inner}</m:{name}>"
+
+    fraction = part("f", part("num", r("a")) + part("den", r("b+1")))
+    power = part("sSup", part("e", r("x")) + part("sup", r("2")))
+    nary = '<m:naryPr><m:chr m:val="∑"/></m:naryPr>'
+    total = part("nary", nary + part("sub", r("k=0")) + part("sup", r("n")) + part("e", power))
+    root = part("rad", part("deg", "") + part("e", r("y")))
+    round_ = part("d", part("e", fraction))
+    inner = part("oMath", r("A=") + total + r("+") + root + r("⋅") + round_)
+    xml = inner.replace("<m:oMath>", f'<m:oMath xmlns:m="{WORD}/math">')
+    body = word_body(f"<w:p><w:r><w:t>Where </w:t></w:r>{xml}</w:p>")
+    assert parse_docx(docx_of(body), LIMITS).text == (
+        r"Where $A=∑_{k=0}^{n} x^{2}+\sqrt{y}⋅(\frac{a}{b+1})$"
+    )

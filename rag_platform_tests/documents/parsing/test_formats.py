@@ -18,10 +18,21 @@ from rag_platform.documents.parsing.result import (
     ParseRefused,
     Reason,
 )
+from rag_platform_tests.documents.parsing.office_samples import (
+    epub,
+    odt,
+    paragraph,
+    pptx,
+    shape,
+    slide,
+    zipped,
+)
 from rag_platform_tests.documents.parsing.samples import docx_of, pdf, word_body, word_paragraph
 
 DOCX = docx_of(word_body(word_paragraph("text")))
 PDF = pdf("text")
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+ODS = zipped({"mimetype": "application/vnd.oasis.opendocument.spreadsheet", "content.xml": "<a/>"})
 HTML = b"<!-- a comment -->\n<!DOCTYPE HTML><title>t</title><p>text"
 
 
@@ -58,7 +69,19 @@ def zip_of(*names: str) -> bytes:
         ("# text".encode("utf-32"), "a.md", "", Kind.MARKDOWN),
         (b"", "a.md", "", Kind.MARKDOWN),
         (b"GNU GENERAL PUBLIC LICENSE", "docs/COPYING", "", Kind.TEXT),
-        ("text".encode("utf-16"), "README", "", Kind.TEXT),
+        ("some text to read".encode("utf-16"), "README", "", Kind.TEXT),
+        (zip_of("ppt/presentation.xml", "[Content_Types].xml"), "a", "", Kind.PPTX),
+        (zip_of("xl/workbook.xml", "[Content_Types].xml"), "a.zip", "", Kind.XLSX),
+        (zip_of("a.txt"), "a.xlsx", "", Kind.XLSX),
+        (b"PK\x03\x04 cut off", "a.epub", "", Kind.EPUB),
+        (odt(""), "a.zip", "", Kind.ODT),
+        (epub({}), "a", "", Kind.EPUB),
+        (b"{\\rtf1 text}", "a.doc", "", Kind.RTF),
+        (b"Subject: x\n\n<html>", "a.eml", "", Kind.EML),
+        (b"Subject: x\n\ntext", "noextension", "message/rfc822", Kind.EML),
+        (b"\x89PNG\r\n\x1a\n", "a.md", "", Kind.PNG),
+        (b"\xff\xd8\xff\xe0", "a", "", Kind.JPEG),
+        (b"MM\x00*", "a.tif", "", Kind.TIFF),
         (b"a,b\n1,2\n", "a.csv", "", Kind.TEXT),
     ],
 )
@@ -71,12 +94,16 @@ def test_content_decides_and_hints_help(
 @pytest.mark.parametrize(
     ("data", "name", "reason"),
     [
-        (zip_of("xl/workbook.xml", "[Content_Types].xml"), "a.xlsx", Reason.UNSUPPORTED),
         (zip_of("ppt/presentation.xml"), "a.txt", Reason.UNSUPPORTED),
+        (zip_of("xl/workbook.bin", "[Content_Types].xml"), "a.xlsb", Reason.UNSUPPORTED),
         (zip_of("a.txt"), "a.zip", Reason.UNSUPPORTED),
-        (b"{\\rtf1 text}", "a.txt", Reason.UNSUPPORTED),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a.doc", Reason.UNSUPPORTED),
-        (b"\x89PNG\r\n", "a.md", Reason.UNSUPPORTED),
+        (ODS, "a.ods", Reason.UNSUPPORTED),
+        (OLE, "a.doc", Reason.UNSUPPORTED),
+        (OLE + "EncryptedPackage".encode("utf-16-le"), "a.xlsx", Reason.ENCRYPTED),
+        (b"GIF89a", "a.png", Reason.UNSUPPORTED),
+        (b"words", "a.png", Reason.CORRUPT),
+        (b"wombat", "a", Reason.UNSUPPORTED),
+        (b"text in words", "a.rtf", Reason.CORRUPT),
         (bytes(range(1, 32)) * 9, "a.txt", Reason.UNSUPPORTED),
         (b"text", "a.json", Reason.UNSUPPORTED),
         (b"text" + b"\x00" * 9, "a", Reason.UNSUPPORTED),
@@ -100,6 +127,10 @@ def test_refused(data: bytes, name: str, reason: Reason) -> None:
         (HTML, Kind.HTML),
         (PDF, Kind.PDF),
         (DOCX, Kind.DOCX),
+        (pptx([slide(shape(paragraph("text")))]), Kind.PPTX),
+        (odt("<text:p>text</text:p>"), Kind.ODT),
+        (epub({"a.xhtml": "<html><body>text</body></html>"}), Kind.EPUB),
+        (b"{\\rtf1 text}", Kind.RTF),
     ],
 )
 def test_every_kind_is_parsed_and_named(data: bytes, kind: Kind) -> None:
@@ -120,9 +151,12 @@ def test_fingerprints_differ_and_name_version_and_library() -> None:
 
 
 @given(
-    st.binary(max_size=400), st.sampled_from(["a.md", "a.html", "a.txt", "a.docx", "a.pdf", "a"])
+    st.sampled_from([b"", b"PK\x03\x04", b"{\\rtf1", b"Subject: x\n"]),
+    st.binary(max_size=400),
+    st.sampled_from(["a.md", "a.html", "a.txt", "a.docx", "a.pdf", "a", "a.xlsx", "a.eml"]),
 )
-def test_any_bytes_are_parsed_or_refused(data: bytes, name: str) -> None:
+def test_any_bytes_are_parsed_or_refused(start: bytes, rest: bytes, name: str) -> None:
+    data = start + rest
     try:
         kind = detect(data, Hints(name))
     except ParseRefused:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rag_platform.documents.parsing.html import parse_html
+from rag_platform.documents.parsing.html import parse_html, whole_page
 from rag_platform.documents.parsing.result import ParseRefused, Reason
 
 PROSE = "Opening an account takes two documents and ten minutes of your time. " * 5
@@ -33,7 +33,12 @@ def test_structure_is_kept_and_boilerplate_goes() -> None:
         "```\n  if a:\n    b\n```\n\nUse `SELECT` now.\n\n> Said so."
     )
     assert parsed.title == "The page"
-    assert parsed.metadata == {"author": "A. Writer", "language": "de-AT"}
+    hidden = len("secret") + len("hidden")
+    assert parsed.metadata == {
+        "hidden_characters": str(hidden),
+        "author": "A. Writer",
+        "language": "de-AT",
+    }
 
 
 def test_a_page_that_is_only_links_keeps_them() -> None:
@@ -76,3 +81,46 @@ def test_local_files_and_entities_are_not_read(tmp_path: object) -> None:
         '<body><p>a&x;b</p><img src="file:///etc/passwd"></body>'
     )
     assert "root:" not in parse_html(page.encode()).text
+
+
+def test_cells_that_span_stand_in_each_column_and_row() -> None:
+    page = (
+        "<table><tr><th>Kind<th colspan=2>Fees</tr>"
+        "<tr><td rowspan=2>Basic<td>one<br>two<td>3</tr><tr><td><p>4</p>5<td>6</tr>"
+        "<tr><td colspan=3>All</tr></table>"
+    )
+    assert parse_html(page.encode()).text == (
+        "| Kind | Fees | Fees |\n| --- | --- | --- |\n| Basic | one two | 3 |\n"
+        "| Basic | 4 5 | 6 |\n| All |  |  |"
+    )
+
+
+def test_numbered_lists_keep_their_numbers() -> None:
+    page = b"<ol start=42><li>a<li>b<li value=7>c<li>d</ol>"
+    assert parse_html(page).text == "42. a\n43. b\n7. c\n8. d"
+
+
+@pytest.mark.parametrize(
+    "attribute", ["hidden", "style='DISPLAY : none'", "style='a:b;font-size:0'"]
+)
+def test_hidden_text_never_replaces_what_is_shown(attribute: str) -> None:
+    page = f"<p>shown</p><div {attribute}>{PROSE * 20}</div>"
+    parsed = parse_html(page.encode())
+    assert parsed.text == "shown"
+    assert parsed.metadata == {"hidden_characters": str(len(PROSE * 20) - 1)}
+
+
+def test_a_page_that_shows_nothing_gives_what_its_script_would_show() -> None:
+    parsed = parse_html(f"<body style='display:none'><div hidden><p>{PROSE}</p></div>".encode())
+    assert parsed.text == PROSE.strip()
+    assert parsed.metadata == {"hidden_characters": str(len(PROSE) - 1)}
+
+
+def test_small_type_is_not_hidden() -> None:
+    assert parse_html(b"<p style='font-size:0.9em;opacity:0.5'>small</p>").text == "small"
+
+
+def test_whole_page_in_a_charset_that_is_known_from_elsewhere() -> None:
+    page = "<nav>Links</nav><p>Größe</p><p hidden>unseen</p>".encode("cp1252")
+    assert whole_page(page, "cp1252") == ("Links\n\nGröße", 6)
+    assert whole_page(b"") == ("", 0)

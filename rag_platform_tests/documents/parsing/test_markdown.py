@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_platform.documents.parsing.markdown import parse_markdown
+from rag_platform.documents.parsing.markdown import parse_markdown, without_comments
 
 BODY = "# Real title\n\nSome text.\n"
 
@@ -122,3 +122,37 @@ def test_metadata_is_bounded() -> None:
 @given(st.text(alphabet="-ab:[]{}&*!#'\"\n ?|>.,", max_size=80))
 def test_no_front_matter_loses_the_document(front_matter: str) -> None:
     assert parse_markdown(f"---\n{front_matter}\n---\nthe body".encode()).text.endswith("the body")
+
+
+@pytest.mark.parametrize(
+    ("source", "text", "hidden"),
+    [
+        ("a <!-- b --> c", "a  c", 1),
+        ("<!-- one\ntwo -->\n# Head", "\n# Head", 7),
+        ("a <!---->b", "a b", 0),
+        ("`<!-- code -->` <!-- no -->", "`<!-- code -->` ", 2),
+        ("``a ` <!-- b -->`` c", "``a ` <!-- b -->`` c", 0),
+        ("it`s <!-- x -->", "it`s ", 1),
+        ("```xml\n<!-- b -->\n```\n<!-- c -->", "```xml\n<!-- b -->\n```\n", 1),
+        ("~~~\n<!-- b -->", "~~~\n<!-- b -->", 0),
+        ("    <!-- code -->\n", "    <!-- code -->\n", 0),
+        ("  <!-- x -->\n", "  \n", 1),
+        ("a <!-- open", "a <!-- open", 0),
+        ("--> a <!-- b", "--> a <!-- b", 0),
+    ],
+)
+def test_comments_are_left_out_and_counted(source: str, text: str, hidden: int) -> None:
+    parsed = parse_markdown(source.encode())
+    assert parsed.text == text
+    assert parsed.metadata.get("hidden_characters", "0") == str(hidden)
+
+
+@given(
+    st.lists(st.sampled_from(["<!--", "-->", "`", "```", "\n", "x", "    ", "~~~"]), max_size=30)
+)
+def test_only_whole_comments_go(pieces: list[str]) -> None:
+    source = "".join(pieces)
+    text, hidden = without_comments(source)
+    assert hidden <= len(source) - len(text)
+    assert text == source or "<!--" in source
+    assert source.count("x") - text.count("x") <= hidden

@@ -6,6 +6,7 @@ import json
 import string
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _FOLDER = Path(__file__).parent
 
@@ -37,7 +38,7 @@ def findings() -> list[Case]:
     return [Case(**{**row, "text": row["text"].format(**values)}) for row in rows]
 
 
-def _rows(name: str) -> list[dict[str, str]]:
+def _rows(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (_FOLDER / name).read_text().splitlines()]
 
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_platform.documents.safety.rules import Finding
+from rag_platform.documents.safety.rules import Finding, Group
 from rag_platform.documents.safety.scanner import mask, scan
 from rag_platform_tests.documents.safety.labelled import Case, findings, made_up
 
-BOTH = ("secrets", "pii")
+BOTH: tuple[Group, ...] = ("secrets", "pii")
 CASES = findings()
 
 

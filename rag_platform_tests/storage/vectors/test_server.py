@@ -18,7 +18,6 @@ from rag_platform.storage.vectors.base import (
 )
 from rag_platform.storage.vectors.server import ServerCollection, ServerVectorStore
 from rag_platform_tests.storage.vectors.conftest import (
-    in_memory_server,
     make_point,
     point_id,
 )

@@ -99,9 +99,18 @@ def upgrade() -> None:
         sa.Column(
             "similarity", sa.Float(), nullable=False, comment="exact Jaccard with the canonical"
         ),
+        sa.Column(
+            "rule",
+            sa.Text(),
+            nullable=False,
+            comment="shingles and threshold that it was grouped by",
+        ),
         sa.PrimaryKeyConstraint("doc_id"),
     )
     op.create_index("ix_near_documents_canonical", "near_documents", ["canonical"], unique=False)
+    op.create_index(
+        "ix_near_documents_text", "near_documents", ["source", "text_hash"], unique=False
+    )
     op.create_table(
         "near_texts",
         sa.Column("source", sa.Text(), nullable=False),
@@ -171,6 +180,15 @@ def upgrade() -> None:
         "index_documents",
         sa.Column(
             "access", sa.Text(), nullable=True, comment="tenant and readers as in the payload, JSON"
+        ),
+    )
+    op.add_column(
+        "index_documents",
+        sa.Column(
+            "canonical",
+            sa.Text(),
+            nullable=True,
+            comment="of near copies, as in the payload; null: none",
         ),
     )
     op.add_column(

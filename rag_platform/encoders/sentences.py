@@ -1,19 +1,15 @@
 """Sentences of the prose in a Markdown text; headings, code, tables and markup are no prose."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 
-from rag_platform.enrichment.nlp.words import word_set
-from rag_platform.enrichment.schemas import one_line
-
-_ABBREVIATIONS = word_set(
-    """
-    mr mrs ms dr prof sr jr st gen col capt lt sgt maj rev hon sen rep gov inc corp ltd co llc plc
-    no nos vs etc e.g i.e cf al approx dept est fig figs eq sec ch vol pp ed eds jan feb mar apr jun
-    jul aug sep sept oct nov dec u.s u.k u.n a.m p.m d.c ca art bzw z.b usw sra dra núm pág
-    """
+_ABBREVIATED = (
+    "mr mrs ms dr prof sr jr st gen col capt lt sgt maj rev hon sen rep gov inc corp ltd co llc "
+    "plc no nos vs etc e.g i.e cf al approx dept est fig figs eq sec ch vol pp ed eds jan feb mar "
+    "apr jun jul aug sep sept oct nov dec u.s u.k u.n a.m p.m d.c ca art bzw z.b usw sra dra núm pág"
 )
-
+_ABBREVIATIONS = frozenset(_ABBREVIATED.split())
 _LONGEST_ABBREVIATION = 12  # with what may stand before it
 
 _FENCE = re.compile(r"^\s{0,3}(```|~~~)")
@@ -26,6 +22,24 @@ _END = re.compile(
     r"(?<![.!?…])[.!?…]++[\"'\u201d\u2019»)\]*_]*(?= |$)"
     r"|[\u3002\uff01\uff1f]+[\u300d\u300f\u201d\uff09]*"  # Chinese and Japanese
 )
+
+
+class _Shown(dict[int, str]):
+    """How each character shows: format characters and unpaired surrogates do not."""
+
+    def __missing__(self, code: int) -> str:
+        category = unicodedata.category(chr(code))
+        hidden = category in ("Cf", "Cs")
+        self[code] = "" if hidden else " " if category == "Cc" else chr(code)
+        return self[code]
+
+
+_SHOWN = _Shown()
+
+
+def one_line(text: str) -> str:
+    """`text` with single spaces and without control, format and unpaired surrogate characters."""
+    return " ".join(text.translate(_SHOWN).split())
 
 
 def paragraphs(text: str) -> Iterator[str]:

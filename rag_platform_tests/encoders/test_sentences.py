@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_platform.enrichment.nlp.sentences import paragraphs, sentences
-from rag_platform.enrichment.schemas import one_line
+from rag_platform.encoders.sentences import one_line, paragraphs, sentences
 
 
 def test_abbreviations_initials_and_numbers_end_no_sentence() -> None:
