@@ -8,7 +8,8 @@ CORPORA_FOLDER holds ir_cranfield, ir_scifact and ir_xquad (in the form of BEIR)
 (title as heading, then the text), every set goes through the whole chain into an index of its own.
 The queries are halved by a hash of their ids: what there is to choose (fusion, shares, BM25's
 length) was chosen on the first half, only the second is new to it; finance_pdf_qa took no part.
-Writes `benchmarks/results/retrieval.json` and `retrieval.md`.
+Writes `benchmarks/results/retrieval.json` and `retrieval.md`; what was measured before of other
+sets and recipes stays there.
 """
 
 import argparse
@@ -281,12 +282,20 @@ def compared(name: str, base: Measured, other: Measured) -> Iterator[Row]:
             yield {"set": name, "recipe": other.recipe, "half": part, **asdict(found)}
 
 
+def merged(before: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+    """New rows, and those of sets and recipes that were not measured again."""
+    done = {(row["set"], row["recipe"]) for row in new}
+    kept = [row for row in before if (row["set"], row["recipe"]) not in done]
+    names = [*RECIPES]
+    return sorted([*kept, *new], key=lambda row: (row["set"], names.index(row["recipe"])))
+
+
 def main() -> None:
     """Everything in turn."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sets", default=",".join([*BEIR, "finance"]))
-    parser.add_argument("--minilm", action="store_true")
+    parser.add_argument("--minilm", action="store_true", help="with that recipe, which takes long")
     parser.add_argument("--state", type=Path, help="kept, and gone on with; by default thrown away")
     options = parser.parse_args()
     rows: list[Row] = []
@@ -308,11 +317,14 @@ def main() -> None:
                     print(json.dumps(next(rows_of(golden.name, measured))), flush=True)
             if not options.state:
                 shutil.rmtree(work / "state")
+    place = HERE / "results" / "retrieval.json"
+    before = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
+    rows = merged(before.get("rows", []), rows)
+    comparisons = merged(before.get("comparisons", []), comparisons)
     results = {"machine": machine(), "at": datetime.now(UTC).isoformat(), "rows": rows}
     results["comparisons"] = comparisons
-    place = HERE / "results"
-    (place / "retrieval.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    (place / "retrieval.md").write_text(page(rows, comparisons), encoding="utf-8")
+    place.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    place.with_suffix(".md").write_text(page(rows, comparisons), encoding="utf-8")
 
 
 if __name__ == "__main__":

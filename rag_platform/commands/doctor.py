@@ -55,6 +55,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _attempt("storage", _storage, platform)
     for source in settings.sources:
         yield _attempt(f"source {source}", _source, platform, source)
+    yield _attempt("OCR", _ocr, platform)
     for index in settings.indexes:
         yield _attempt(f"embedder of {index}", _embedder, platform, index)
         yield _attempt(f"index {index}", _index, platform, index)
@@ -120,21 +121,38 @@ def _storage(platform: Platform) -> Finding:
 
 
 def _source(platform: Platform, name: str) -> Finding:
-    """Only a first batch is listed, however large the source is."""
+    """Only a first batch is listed, however large the source is; a feed is asked for news."""
     url = platform.source_settings(name).url
-    found = next((len(batch) for batch in platform.raw(name).source.batches() if batch), 0)
+    raw = platform.raw(name)
+    if not raw.source.complete:
+        is_new = bool(raw.source.signal(raw.cursor()))
+        return Finding(f"source {name}", "ok", f"{url}: {'something' if is_new else 'nothing'} new")
+    found = next((len(batch) for batch in raw.source.look() if batch), 0)
     if not found:
         detail = f"{url}: can be listed, and is empty; put documents there, or correct its url"
         return Finding(f"source {name}", "warn", detail)
     return Finding(f"source {name}", "ok", f"{url}: {found:,} objects in the first batch")
 
 
+def _ocr(platform: Platform) -> Finding:
+    from rag_platform.documents.parsing.ocr import missing
+    from rag_platform.documents.parsing.result import OcrRules
+
+    rules = OcrRules(**platform.settings.ocr.model_dump())
+    if rules.engine == "off":
+        return Finding("OCR", "ok", "off: pages without text have none")
+    if lack := missing(rules):
+        return Finding("OCR", "warn", f"scans are dead letters until then: {lack}")
+    return Finding("OCR", "ok", f"{rules.engine}: {', '.join(rules.languages)}")
+
+
 def _embedder(platform: Platform, name: str) -> Finding:
     part = f"embedder of {name}"
-    model = platform.index_settings(name).embedder.model
-    if model == "wordllama":
+    embedder = platform.index_settings(name).embedder
+    model = embedder.model
+    if embedder.is_local:
         dimension = platform.version(name).embedder.dimension
-        return Finding(part, "ok", f"wordllama, in process, {dimension} dimensions")
+        return Finding(part, "ok", f"{model}, in process, {dimension} dimensions")
     price = platform.cost_microusd(name, 1_000_000) / 1_000_000
     if price and not os.environ.get("OPENAI_API_KEY"):
         return Finding(part, "fail", f"{model}: no key. Set OPENAI_API_KEY in the environment")

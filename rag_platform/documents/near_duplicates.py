@@ -1,9 +1,9 @@
 """Near duplicates of one source: documents whose texts are alike, in groups.
 
-Alike are texts whose shingles have a Jaccard likeness of at least the threshold. A group is all that
-hangs together by such pairs; its canonical document is the one with the lowest change number. So
-groups depend on what stands in the source, never on the order in which it came. Pairs are found by
-MinHash bands and verified exactly; what one pass brought is compared, never all with all.
+Alike are texts whose shingles have a Jaccard likeness of at least the threshold. A group is all
+that hangs together by such pairs; its canonical document is the one with the lowest change number.
+So groups depend on what stands in the source, never on the order in which it came. Pairs are found
+by MinHash bands and verified exactly; what one pass brought is compared, never all with all.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -41,6 +41,7 @@ class NearDuplicates:
     def due(self, window: str, pass_no: int) -> bool:
         """Whether documents of a pass, or what is kept of the source, wait to be grouped."""
         held = near_documents
+        waiting: sa.Select[Any] | sa.CompoundSelect[Any]
         if self._threshold is None:
             waiting = sa.select(held.c.doc_id).where(held.c.source == self._source)
         else:
@@ -77,6 +78,9 @@ class NearDuplicates:
     def forget(self, doc_ids: Sequence[str]) -> None:
         """Take documents out of their groups, with all that is kept of texts nobody else has."""
         with self._catalog.exclusive(f"near-{self._source}"):
+            if self._threshold is None:
+                self._clear(())
+                return
             for start in range(0, len(doc_ids), _BATCH):
                 self._regroup({}, doc_ids[start : start + _BATCH])
 

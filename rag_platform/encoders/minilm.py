@@ -51,8 +51,7 @@ class MiniLm:
         import onnxruntime
 
         self._tokenizer = _tokenizer()
-        self._begin = self._tokenizer.token_to_id("[CLS]")
-        self._end = self._tokenizer.token_to_id("[SEP]")
+        self._begin, self._end = self._tokenizer.encode("").ids  # what every text is set between
         self._room = window - 2
         self._tokenizer.enable_truncation(most_windows * self._room)
         self._session = onnxruntime.InferenceSession(

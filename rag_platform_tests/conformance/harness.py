@@ -24,6 +24,7 @@ from rag_platform.retrieval.search import Result
 from rag_platform.settings import Settings
 from rag_platform.storage.vectors.base import VectorStore
 from rag_platform.storage.vectors.server import ServerVectorStore
+from rag_platform_tests.catalogs import new_catalog
 from rag_platform_tests.conformance.corpus import Folder
 from rag_platform_tests.conformance.embedders import CountingEmbedder
 from rag_platform_tests.conformance.model import Point, Snapshot, embedder
@@ -135,6 +136,8 @@ class World:
     ) -> None:
         self.root = root
         self.home = root / home
+        if not (self.home / "catalog.db").exists():
+            new_catalog(self.home / "catalog.db")
         self._source = {"max_deletion_share": max_deletion_share}
         self.engine = engine
         self.quick = quick

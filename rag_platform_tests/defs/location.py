@@ -16,6 +16,7 @@ from rag_platform.defs.operations.launch import INDEX_STAGES, STAGES, keys_of
 from rag_platform.defs.resources import platform_resource
 from rag_platform.platform import Platform
 from rag_platform.settings import Settings, load
+from rag_platform_tests.catalogs import new_catalog
 
 SOURCE = "manuals"
 INDEX = "docs_v1"
@@ -86,6 +87,7 @@ class Location:
         self.instance = dg.DagsterInstance.ephemeral()
         monkeypatch.setenv("RAG_PLATFORM_CONFIG", str(self._config))
         monkeypatch.setenv("RAG_PLATFORM_HOME", str(home / "state"))
+        new_catalog(home / "state" / "catalog.db")
         self.configure()
 
     def configure(self, *, source: dict[str, Any] | None = None, **more: Any) -> None:

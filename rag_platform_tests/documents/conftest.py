@@ -14,6 +14,7 @@ from rag_platform.documents.parsed import ParseFigures
 from rag_platform.documents.report import PageReport, report
 from rag_platform.platform import Platform
 from rag_platform.settings import Settings
+from rag_platform_tests.catalogs import new_catalog
 from rag_platform_tests.conformance.corpus import Folder
 from rag_platform_tests.conformance.harness import SOURCE, CountedPlatform
 
@@ -26,7 +27,7 @@ class Docs:
     ) -> None:
         self.folder = Folder(root / "docs")
         self._home = root / "home"
-        self._catalog = {"catalog": catalog} if catalog else {}
+        self._catalog = {"catalog": catalog or new_catalog(self._home / "catalog.db")}
         self._source = {"url": self.folder.root.as_uri(), "start": "2026-07-01", **source}
         self.platform = self.open(limits)
 

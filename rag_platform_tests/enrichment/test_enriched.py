@@ -301,8 +301,8 @@ def test_problems_are_found(plain: World) -> None:
     ]
 
 
-def test_on_postgresql(make_world: MakeWorld, postgres_database: str) -> None:
-    world = make_world(catalog=postgres_database)
+def test_on_postgresql(make_world: MakeWorld, postgres_catalog: str) -> None:
+    world = make_world(catalog=postgres_catalog)
     world.gateway = {"extractive": PLAIN}
     world.folder.write("a.md", text("loans"))
     world.folder.write("b.md", text("loans", "sure 0.5"))

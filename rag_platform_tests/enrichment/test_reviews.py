@@ -134,7 +134,7 @@ def test_of_many_at_once_one_wins(
 ) -> None:
     where = {}
     if engine == "postgresql":
-        where = {"catalog": request.getfixturevalue("postgres_database")}
+        where = {"catalog": request.getfixturevalue("postgres_catalog")}
     world = make_world(**where)
     world.gateway = {"extractive": PLAIN}
     # Three copies: each decider begins at another one of them.

@@ -643,7 +643,7 @@ def test_a_process_killed_while_it_sends_is_followed_by_one_that_finds_the_batch
     url = (
         f"sqlite:///{tmp_path}/shared.db"
         if database == "sqlite"
-        else request.getfixturevalue("postgres_database")
+        else request.getfixturevalue("postgres_catalog")
     )
     catalog = Catalog(url, lock_folder=tmp_path / "locks")
     service = serve_batches(server)

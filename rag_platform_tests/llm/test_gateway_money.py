@@ -164,7 +164,7 @@ def test_workers_killed_at_any_instant(
 ) -> None:
     url = f"sqlite:///{tmp_path}/catalog.db"
     if database == "postgres":
-        url = request.getfixturevalue("postgres_database")
+        url = request.getfixturevalue("postgres_catalog")
     catalog = Catalog(url, lock_folder=tmp_path)
     write_prompt(tmp_path / "prompts")
     dice = random.Random(7)

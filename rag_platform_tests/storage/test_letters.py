@@ -1,8 +1,5 @@
 """Dead letters by window, on both databases."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from rag_platform.storage.catalog import Catalog
@@ -11,16 +8,9 @@ from rag_platform.storage.letters import MAX_LETTERS, Letter, WindowLetters, sho
 ONE, TWO = "2026-06-09", "2026-06-10"
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def letters(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WindowLetters]:
-    url = (
-        f"sqlite:///{tmp_path}/catalog.db"
-        if request.param == "sqlite"
-        else request.getfixturevalue("postgres_database")
-    )
-    catalog = Catalog(url, lock_folder=tmp_path / "locks")
-    yield WindowLetters(catalog, "rides")
-    catalog.close()
+@pytest.fixture
+def letters(shared: Catalog) -> WindowLetters:
+    return WindowLetters(shared, "rides")
 
 
 def test_each_run_replaces_those_of_its_window_and_stage(letters: WindowLetters) -> None:

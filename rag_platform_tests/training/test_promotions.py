@@ -469,8 +469,8 @@ def test_two_processes_promote_at_once(
     assert promotions.settle(NAME) is None
 
 
-def test_on_postgres_too(mlflow_uri: str, postgres_database: str, tmp_path: Path) -> None:
-    catalog = Catalog(postgres_database, lock_folder=tmp_path)
+def test_on_postgres_too(mlflow_uri: str, postgres_catalog: str, tmp_path: Path) -> None:
+    catalog = Catalog(postgres_catalog, lock_folder=tmp_path)
     try:
         registry = ModelRegistry(mlflow_uri, home=tmp_path / "home", catalog=catalog)
         promotions = Promotions(catalog, registry, Outbox(catalog))

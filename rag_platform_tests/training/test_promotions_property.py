@@ -17,6 +17,7 @@ from rag_platform.storage.outbox import Outbox
 from rag_platform.training.errors import NoSuchModel
 from rag_platform.training.promotions import Promotions
 from rag_platform.training.registry import ModelRegistry, Version
+from rag_platform_tests.catalogs import new_catalog
 
 VERSIONS = ("1", "2", "3", "4")
 _names = (f"model_{number}" for number in itertools.count())
@@ -149,7 +150,7 @@ _decision = st.one_of(
 
 @pytest.fixture
 def fused(tmp_path: Path) -> Iterator[Fused]:
-    catalog = Fused(f"sqlite:///{tmp_path}/catalog.db", lock_folder=tmp_path)
+    catalog = Fused(new_catalog(tmp_path / "catalog.db"), lock_folder=tmp_path)
     catalog.fuse = Fuse()
     yield catalog
     catalog.close()

@@ -17,6 +17,7 @@ from rag_platform.training.drift.log import DriftLog
 from rag_platform.training.promotions import Promotions
 from rag_platform.training.registry import ModelRegistry
 from rag_platform.training.score_tables import ScoreTables
+from rag_platform_tests.catalogs import new_catalog
 from rag_platform_tests.training.put import own
 from rag_platform_tests.training.tiny import NAME, TinyModel
 from rag_platform_tests.training.weekly import Weekly
@@ -51,6 +52,7 @@ class Place:
 @pytest.fixture
 def place(mlflow_template: Path, tmp_path: Path) -> Place:
     (tmp_path / "first" / "home").mkdir(parents=True)
+    new_catalog(tmp_path / "first" / "catalog.db")
     shutil.copyfile(mlflow_template, tmp_path / "first" / "home" / "mlflow.db")
     return Place(tmp_path / "first")
 

@@ -107,8 +107,8 @@ def _measured(parts: Platform, index: str, key: dg.AssetKey) -> dg.MaterializeRe
 
 def _absent(golden: str, documents: list[str]) -> str:
     return (
-        f"{golden}: {len(documents):,} documents are not in its source, such as "
-        f"{documents[0][:80]!r}; correct the ids in qrels.tsv, or sync the source"
+        f"{golden}: asks for documents that its source does not have ({len(documents):,}, such as "
+        f"{documents[0][:80]!r}); correct the ids in qrels.tsv, or sync the source"
     )
 
 

@@ -19,6 +19,7 @@ from rag_platform.settings import Settings, load
 from rag_platform.training import catalogue
 from rag_platform.training.calendar import current_week
 from rag_platform.training.spec import ModelSpec
+from rag_platform_tests.catalogs import new_catalog
 from rag_platform_tests.defs.location import Outcome
 from rag_platform_tests.training.tiny import NAME, SPEC, tiny_rows
 
@@ -48,7 +49,7 @@ class ModelRuns:
         self.knows(SPEC, replace(SPEC, name=OTHER))
         patch.setenv("RAG_PLATFORM_CONFIG", str(self._config))
         patch.setenv("RAG_PLATFORM_HOME", str(home / "state"))
-        (home / "state").mkdir()
+        new_catalog(home / "state" / "catalog.db")
         shutil.copyfile(mlflow_template, home / "state" / "mlflow.db")
         self.configure()
 
