@@ -27,6 +27,8 @@ from rag_platform.indexing.reconcile import Reconciler
 from rag_platform.indexing.version import IndexVersion
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.memo import Memo
+from rag_platform.storage.objects import open_store
+from rag_platform.storage.pages import PageStore
 from rag_platform.storage.schema import index_documents
 from rag_platform.storage.vectors.base import MARK, Point, SparseVector, mark_of
 from rag_platform.storage.vectors.edge import EdgeVectorStore
@@ -135,8 +137,8 @@ def main() -> None:
             {},
             catalog=catalog,
             memo=Memo(catalog),
-            pages=None,
-            vectors=vectors,  # type: ignore[arg-type]
+            pages=PageStore(open_store("memory://")),
+            vectors=vectors,
         )
         with _timed(found, "nothing drifted"):
             found["nothing drifted"] = reconciler.run(repair=False, full=False, today=1).as_json()

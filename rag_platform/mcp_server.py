@@ -5,6 +5,7 @@ whoever starts the server: no argument of a client can widen it. What a client g
 documents, so instructions to a model are taken out of them.
 """
 
+import hashlib
 import hmac
 import ipaddress
 import json
@@ -15,9 +16,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from rag_platform.documents.identity import hash_of_passage
 from rag_platform.errors import PlatformError
 from rag_platform.retrieval.answers import LONGEST_QUESTION, Answer
 from rag_platform.retrieval.grounding import shown
@@ -37,6 +37,7 @@ LEAST_TOKEN = 16
 
 _MOST_VALUES = 20
 _LONGEST_VALUE = 500
+_LONGEST_ERROR = 600
 _THREADS = 8  # calls at a time; the others wait
 _PASSAGE = re.compile(r"passage://([0-9a-f]{32})")
 _INSTRUCTIONS = (
@@ -63,29 +64,34 @@ class _Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+def _known(filters: dict[str, list[str]]) -> dict[str, list[str]]:
+    if filters.keys() - set(FILTER_FIELDS):
+        raise ValueError(f"a field is one of {', '.join(FILTER_FIELDS)}")
+    return filters
+
+
 _Value = Annotated[str, Field(max_length=_LONGEST_VALUE)]
 _Values = Annotated[list[_Value], Field(min_length=1, max_length=_MOST_VALUES)]
 _Text = Annotated[str, Field(min_length=1, max_length=LONGEST_QUESTION)]
-_FilterFields = create_model(  # type: ignore[call-overload]
-    "Filters",
-    __base__=_Arguments,
-    **{name: (_Values | None, None) for name in FILTER_FIELDS},
-)
 _Filters = Annotated[
-    _FilterFields,
-    Field(default_factory=_FilterFields, description="Accepted values by field; all must hold."),
+    dict[str, _Values],
+    AfterValidator(_known),
+    Field(
+        description="Accepted values by field; each field must have one of its values.",
+        json_schema_extra={"propertyNames": {"enum": list(FILTER_FIELDS)}},
+    ),
 ]
 
 
 class _Search(_Arguments):
     query: Annotated[_Text, Field(description="Words or a question, in any language.")]
     k: Annotated[int, Field(ge=1, le=MOST_PASSAGES, description="Most passages.")] = 5
-    filters: _Filters
+    filters: _Filters = {}
 
 
 class _Ask(_Arguments):
     question: Annotated[_Text, Field(description="A question, in any language.")]
-    filters: _Filters
+    filters: _Filters = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +104,13 @@ class _Tool:
 
 def mcp_server(library: Library) -> "Server[Any]":
     """The server over a library; it is served by `serve_stdio` or `serve_http`."""
+    import anyio
     import mcp_types as types
+    from anyio.to_thread import run_sync
     from mcp.server.lowlevel.server import Server
     from mcp.shared.exceptions import MCPError
 
+    threads = anyio.CapacityLimiter(_THREADS)
     tools = {tool.name: tool for tool in _tools(library)}
 
     async def list_tools(_: Any, __: Any) -> types.ListToolsResult:
@@ -113,7 +122,7 @@ def mcp_server(library: Library) -> "Server[Any]":
             raise MCPError(types.INVALID_PARAMS, f"no tool of this name; there are: {[*tools]}")
         try:
             arguments = tool.arguments.model_validate(params.arguments or {})
-            found = await _in_thread(lambda: tool.run(arguments))
+            found = _harmless(await run_sync(tool.run, arguments, limiter=threads))
         except Exception as error:
             return types.CallToolResult(content=[_text(_told(error))], is_error=True)
         text = json.dumps(found, ensure_ascii=False)
@@ -137,11 +146,11 @@ def mcp_server(library: Library) -> "Server[Any]":
         uri = str(params.uri)
         name = _PASSAGE.fullmatch(uri)
         try:
-            found = await _in_thread(lambda: library.passage(name[1])) if name else None
+            found = await run_sync(library.passage, name[1], limiter=threads) if name else None
         except Exception as error:
             raise MCPError(types.INTERNAL_ERROR, _told(error)) from error
         if found is None:
-            raise MCPError(types.INVALID_PARAMS, "there is no such passage, or none for this reader")
+            raise MCPError(types.INVALID_PARAMS, "there is no such passage for this reader")
         contents = types.TextResourceContents(
             uri=uri, mime_type="text/plain", text=shown(found.text)
         )
@@ -160,11 +169,11 @@ def mcp_server(library: Library) -> "Server[Any]":
 
 def _tools(library: Library) -> list[_Tool]:
     def search(asked: _Search) -> dict[str, Any]:
-        results = library.search(asked.query, asked.k, _given(asked.filters))
+        results = library.search(asked.query, asked.k, asked.filters)
         return {"passages": [_passage(result) for result in results]}
 
     def ask(asked: _Ask) -> dict[str, Any]:
-        return library.ask(asked.question, _given(asked.filters)).as_json()
+        return library.ask(asked.question, asked.filters).as_json()
 
     return [
         _Tool("search", "The passages that are most like a query, best first.", _Search, search),
@@ -178,14 +187,18 @@ def _tools(library: Library) -> list[_Tool]:
     ]
 
 
-def _given(filters: BaseModel) -> dict[str, list[str]]:
-    return filters.model_dump(exclude_none=True)
-
-
 def _passage(result: Result) -> dict[str, Any]:
-    fields = result.as_json()
-    fields["text"] = shown(result.text)
-    return fields | {"resource": f"passage://{hash_of_passage(result.text)}"}
+    name = hashlib.sha256(result.text.encode()).hexdigest()[:32]  # as points name their texts
+    return result.as_json() | {"resource": f"passage://{name}"}
+
+
+def _harmless(value: Any) -> Any:
+    """What is found, without what speaks to a model: titles and addresses hold it as texts do."""
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, dict):
+        return {name: _harmless(part) for name, part in value.items()}
+    return [*map(_harmless, value)] if isinstance(value, list | tuple) else value
 
 
 def _described(tool: _Tool) -> "mcp_types.Tool":
@@ -212,18 +225,11 @@ def _told(error: Exception) -> str:
         problems = (
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
         )
-        return "; ".join(problems)
+        return "; ".join(problems)[:_LONGEST_ERROR]
     if isinstance(error, PlatformError):
         return " ".join(str(error).split())
     logger.error("unexpected error in a call", exc_info=error)
     return "an unexpected error; the log of the server has it"
-
-
-async def _in_thread(run: Callable[[], Any]) -> Any:
-    import anyio
-    import anyio.to_thread
-
-    return await anyio.to_thread.run_sync(run)
 
 
 # Serving

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rag_platform.indexing.retirement import Retirement
     from rag_platform.indexing.vector_index import VectorIndex
     from rag_platform.indexing.version import IndexVersion
+    from rag_platform.retrieval.answers import Answers
     from rag_platform.retrieval.experiment import LiveSearch
     from rag_platform.retrieval.golden import Golden
     from rag_platform.retrieval.readers import Reader, System
@@ -132,7 +133,8 @@ class Platform(DocumentParts):
             raise UnknownName(f"tenant: say whose documents are searched: {', '.join(tenants)}.")
         if tenant not in (None, *tenants):
             raise UnknownName(f"tenant {tenant!r}: has no source; there are: {', '.join(tenants)}.")
-        if tenants == [DEFAULT_TENANT] and not any(source.acl for source in sources):
+        guarded = any(source.acl or source.options.get("acl") for source in sources)
+        if tenants == [DEFAULT_TENANT] and not guarded:
             return EVERYTHING
         return Reader(tenant or tenants[0], tuple(groups))
 
@@ -185,6 +187,20 @@ class Platform(DocumentParts):
             catalog=self.catalog,
             default=self.settings.live,
             experiment=self.settings.search.experiment,
+        )
+
+    def answers(self, reader: "Reader | System | None" = None) -> "Answers":
+        """Answers questions of a reader from what is live."""
+        from rag_platform.retrieval.answers import Answers
+        from rag_platform.retrieval.readers import Reader
+
+        reader = reader or self.reader()
+        tenant = reader.tenant if isinstance(reader, Reader) else DEFAULT_TENANT
+        search = self.live_search(reader)
+        return Answers(
+            lambda question, k, filters: search.search(question, k, filters=filters).results,
+            gateway=partial(self.llm.gateway, "ask", tenant),
+            rules=self.settings.search.ask,
         )
 
     def golden(self, name: str) -> "Golden":

@@ -176,13 +176,18 @@ class DocumentParts:
     def clean(self, name: str) -> "CleanDocs":
         """The stage that cleans and settles."""
         from rag_platform.documents.clean import CleanDocs
+        from rag_platform.documents.near_duplicates import NearDuplicates
 
+        source = self.source_settings(name)
         return CleanDocs(
             self.raw(name).source,
             self.parsed(name),
             catalog=self.catalog,
             pages=self.pages,
-            safety=self.source_settings(name).safety,
+            safety=source.safety,
+            after_settle=NearDuplicates(
+                name, catalog=self.catalog, threshold=source.near_duplicates
+            ),
         )
 
     def translated(self, name: str) -> "Translated":

@@ -78,6 +78,7 @@ class LlmParts:
         """The way to a model, on the account of `purpose`: an asset or a command."""
         from rag_platform.enrichment.extractive import EXTRACTIVE as of_documents
         from rag_platform.llm.gateway import Gateway
+        from rag_platform.retrieval.extraction import EXTRACTIVE as of_passages
         from rag_platform.rides.summaries import EXTRACTIVE as of_rides
         from rag_platform.training.trainers.advisor import EXTRACTIVE as of_questions
 
@@ -90,7 +91,7 @@ class LlmParts:
             cache=self._answers,
             run_id=self.run_id,
             purpose=purpose,
-            extractive={**of_documents, **of_rides, **of_questions},
+            extractive={**of_documents, **of_rides, **of_questions, **of_passages},
             tenant=tenant,
         )
 

@@ -57,7 +57,7 @@ class ChunkerSettings(Section):
 
 
 # Embedders in this process, which cost nothing, and the numbers in their vectors.
-_LOCAL = {"wordllama": 256, "minilm": 384}
+_LOCAL: dict[str, int | None] = {"wordllama": 256, "minilm": 384}
 
 
 class EmbedderSettings(Section):
@@ -99,7 +99,7 @@ class EmbedderSettings(Section):
     @classmethod
     def _of_the_model(cls, dimensions: int | None, info: ValidationInfo) -> int | None:
         model = info.data.get("model")
-        own = _LOCAL.get(model, dimensions)
+        own = _LOCAL.get(str(model), dimensions)
         if dimensions not in (None, own):
             raise ValueError(f"{model}'s vectors have {own} dimensions; leave this out")
         return dimensions
@@ -186,8 +186,9 @@ class AskSettings(Section):
         default=6, description="Passages that an answer is made from."
     )
     min_score: Share = Field(
-        default=0.3,
-        description="Likeness of the best passage below which no answer is given.",
+        default=0.4,
+        description="How likely the passages found must hold the answer, 0 to 1, for an answer to "
+        "be given.",
     )
 
 

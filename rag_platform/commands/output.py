@@ -78,6 +78,9 @@ def plan_tables(plan: Mapping[str, Any]) -> Iterator[Table | str]:
         for source, left in need["sources"].items():
             span = f"--from {left['first']} --to {left['last']}"
             yield f"{escape(name)}: rag-platform replay {source} {span} --index {name}"
+    for name, need in plan["translation"].items():
+        price = f"some ${need['cost_usd']:,.4f}" if need["cost_usd"] else "at no cost"
+        yield f"{escape(name)}: {need['pieces']:,} pieces of text to translate: {price}"
     for name, need in plan["enrichment"].items():
         asked = ", ".join(f"{count:,} {step}" for step, count in need["questions"].items())
         window = f", windows {need['first']} to {need['last']}" if need["first"] else ""

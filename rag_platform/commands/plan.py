@@ -11,6 +11,8 @@ from rag_platform.indexing.progress import unfinished_windows
 from rag_platform.operations.status import written_windows
 from rag_platform.platform import Platform
 
+_BYTES_PER_TOKEN = 3  # of a translation, whatever the script
+
 
 def plan_of(platform: Platform, sources: Sequence[str]) -> dict[str, Any]:
     """The stable JSON form of the plan. Raises `SourceUnavailable`, `RecipeMismatch`."""
@@ -25,12 +27,31 @@ def plan_of(platform: Platform, sources: Sequence[str]) -> dict[str, Any]:
             ).as_json()
             for index in platform.indexes
         },
+        "translation": {
+            source: _translation(platform, source)
+            for source in sources
+            if platform.source_settings(source).translate is not None
+        },
         "enrichment": {
             source: _enrichment(platform, source)
             for source in sources
             if source in platform.settings.enrichment.sources
         },
     }
+
+
+def _translation(platform: Platform, source: str) -> dict[str, Any]:
+    """Pieces of text that have no translation yet; as long as the text, at the dearest tier."""
+    from rag_platform.documents.translation import PROMPT
+
+    stage, gateway = platform.translated(source), platform.llm.gateway("plan")
+    pieces = microusd = 0
+    for window in written_windows(platform.catalog, source):
+        for text in stage.unasked(window):
+            size = len(text.encode())
+            pieces += 1
+            microusd += gateway.estimate(PROMPT, size, output_tokens=-(-size // _BYTES_PER_TOKEN))
+    return {"pieces": pieces, "cost_usd": microusd / 1_000_000}
 
 
 def _enrichment(platform: Platform, source: str) -> dict[str, Any]:

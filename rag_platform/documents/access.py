@@ -22,18 +22,23 @@ _MAX_TAGS = 1_000
 class AccessRules:
     """Tags by patterns as in .gitignore: the last pattern that takes a key gives its tags."""
 
-    rules: Sequence[tuple[Patterns, tuple[str, ...]]]
-    default: tuple[str, ...] = ()
+    rules: Sequence[tuple[Patterns, tuple[str, ...]]] = ()
+    default: tuple[str, ...] | None = ()
 
-    def of(self, found: ListedObject) -> tuple[str, ...]:
-        """The tags of an object: its own where the source tells them, none where nothing does."""
-        if found.acl is not None:
-            own: tuple[str, ...] = tuple(sorted(set(found.acl)))
-            return own
+    def of(self, found: ListedObject) -> tuple[str, ...] | None:
+        """The tags of an object: its own where the source tells them; None: everybody."""
+        return self.of_key(found.key) if found.acl is None else tuple(sorted(set(found.acl)))
+
+    def of_key(self, key: str) -> tuple[str, ...] | None:
+        """The tags that the rules give a key, whatever its source tells."""
         for spec, tags in reversed(self.rules):
-            if found.key in spec:
+            if key in spec:
                 return tags
         return self.default
+
+
+# Of a source without rules: for everybody, but for what it tells readers of itself.
+OPEN = AccessRules(default=None)
 
 
 @dataclass(frozen=True)

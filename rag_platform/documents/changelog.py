@@ -75,7 +75,9 @@ class ChangeLog:
     def close_empty(self, window: str) -> None:
         """Write a page without changes for a window that time has passed over."""
         with self._catalog.begin() as connection:
-            self._insert_pass(connection, window, 1, objects=0, listed=0, unchanged=0)
+            self._insert_pass(
+                connection, window, 1, objects=0, listed=0, unchanged=0, complete=False
+            )
 
     def record(
         self,

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -26,7 +26,19 @@ _SETTLED += ["kinds", "hidden", "injection", "action"]
 
 # Gets the window, the pass, and its documents that have a text, in batches of dicts with doc_id,
 # text_hash and text. Called again when it was interrupted.
-AfterSettle = Callable[[str, int, Iterator[list[dict[str, Any]]]], None]
+
+
+class AfterSettle(Protocol):
+    """What is to know the texts of a pass."""
+
+    def due(self, window: str, pass_no: int) -> bool:
+        """Whether it waits for a pass, settled or not."""
+
+    def __call__(self, window: str, pass_no: int, batches: Iterator[list[dict[str, Any]]]) -> None:
+        """Take a pass: its documents with a text, as dicts with doc_id, text_hash and text.
+
+        Called again when it was interrupted.
+        """
 
 
 @dataclass(slots=True)
@@ -97,10 +109,12 @@ class CleanDocs:
                 self._clean(part, figures)
             else:
                 figures.reused_passes += 1
-            if fresh or not self._is_settled(window, pass_no):
+            after = self._after_settle
+            late = after is not None and after.due(window, pass_no)
+            if fresh or late or not self._is_settled(window, pass_no):
                 settlement.settle(window, pass_no, self._pages.read(part, columns=_SETTLED))
-                if self._after_settle is not None:
-                    self._after_settle(window, pass_no, self._texts(part))
+                if after is not None:
+                    after(window, pass_no, self._texts(part))
                 settlement.close(window, pass_no)
         return figures
 

@@ -1,7 +1,7 @@
 """Dead letters: documents without a text, why, and how to give them another chance; and what later
 steps could not use."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,15 +36,59 @@ class DeadLetter:
         return asdict(self)
 
 
+_EXCLUDE = "exclude it in the source's `exclude`"
+_REPAIR = "repair it at the source"
+_LIMIT = "raise the limit in `limits`, or " + _EXCLUDE
+_ASKED = "it is asked again with each listing; look at the source's server"
+_REMEDIES = {
+    "unsupported": _EXCLUDE,
+    "too_large": _LIMIT,
+    "too_many_pages": _LIMIT,
+    "inflates": _LIMIT,
+    "timeout": _LIMIT,
+    "memory": _LIMIT,
+    "worker_died": _EXCLUDE + ": it may be hostile",
+    "corrupt": _REPAIR,
+    "hostile_xml": _REPAIR,
+    "garbled": _REPAIR,
+    "encrypted": "store it without a password",
+    "needs_ocr": "install what the detail names: it is read by itself then",
+    "secrets": "take them out at the source, or set the source's `safety`",
+    "pii": "take it out at the source, or set the source's `safety`",
+    "unreadable": "give this user the right to read it, then replay",
+    "outside_source": "put it below the source's URL instead of a link",
+    "bad_name": "rename it at the source",
+    "unavailable": _ASKED,
+    "bad_answer": _ASKED,
+    "robots": "its site does not want it read: leave it out",
+    "forbidden_address": "name the host in `private_hosts` if it is yours",
+    "bad_redirect": "name the page that it leads to instead",
+}
+
+
+def remedy(reason: str) -> str:
+    """What a person can do about a dead letter."""
+    return _REMEDIES.get(reason, "see its detail")
+
+
 def letters(
-    catalog: Catalog, *, source: str | None = None, window: str | None = None
+    catalog: Catalog,
+    *,
+    source: str | None = None,
+    window: str | None = None,
+    reason: str | None = None,
+    keys: Collection[str] = (),
 ) -> list[DeadLetter]:
-    """The dead letters, of a source, of a window or all, by source and key."""
+    """The dead letters by source and key: all, or those of a source, a window, a reason, keys."""
     statement = sa.select(dead_letters).order_by(dead_letters.c.source, dead_letters.c.key)
     if source is not None:
         statement = statement.where(dead_letters.c.source == source)
     if window is not None:
         statement = statement.where(dead_letters.c.window == window)
+    if reason is not None:
+        statement = statement.where(dead_letters.c.reason == reason)
+    if keys:
+        statement = statement.where(dead_letters.c.key.in_(list(keys)))
     with catalog.read() as connection:
         return [
             _letter(

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rag_platform.documents.access import Access, written
+from rag_platform.documents.access import OPEN, Access, AccessRules, written
 from rag_platform.documents.identity import document_id
 from rag_platform.documents.sources.base import (
     Fetched,
@@ -48,7 +48,8 @@ class Listing:
         access: Access | None = None,
         tenant: str = DEFAULT_TENANT,
     ) -> None:
-        """`access` says who may read a document; None: everybody."""
+        """`access` says who may read a document where the source itself does not; None:
+        everybody."""
         self._tenant = tenant
         self.name = name
         self.source = source
@@ -58,19 +59,47 @@ class Listing:
 
     def ask(self, since: str | None = None, until: datetime | None = None) -> None:
         """Bring the listing into its table: all there is, or what happened after a cursor."""
-        rules = self._access.rules(self.source) if self._access else None
+        rules = self._access.rules(self.source) if self._access else OPEN
         with self._catalog.begin() as connection:
             connection.execute(sa.delete(listing).where(listing.c.source == self.name))
         # Two names that are not UTF-8 may be shown alike: the first stands for both. Of several
         # events of a key the last counts.
         update = () if self.source.complete else _LISTED
         for batch in self.source.batches(since, until):
-            rows = [self._row(found, rules.of(found) if rules else None) for found in batch]
+            rows = [self._row(found, rules.of(found)) for found in batch]
             if not self.source.complete:
                 rows = list({row["key"]: row for row in rows}.values())
             # A transaction each: a slow listing must not keep other writers waiting.
             with self._catalog.begin() as connection:
                 self._catalog.upsert(connection, listing, rows, update=update)
+        if not (self.source.complete or self.source.tells_readers):
+            self._bring_readers(rules)
+
+    def _bring_readers(self, rules: AccessRules) -> None:
+        """What the listing does not tell of: the rules may not be those under which it came."""
+        live = (documents.c.source == self.name, ~documents.c.gone)
+        if not rules.rules:
+            acl = written(rules.default)
+            statement = sa.update(documents).values(acl=acl)
+            with self._catalog.begin() as connection:
+                connection.execute(statement.where(*live, documents.c.acl.is_distinct_from(acl)))
+            return
+        known = sa.select(documents.c.key, documents.c.acl).where(*live)
+        last = ""
+        while True:
+            after = known.where(documents.c.key > last).order_by(documents.c.key).limit(_BATCH)
+            with self._catalog.read() as connection:
+                batch = list(connection.execute(after))
+            if not batch:
+                return
+            last = batch[-1].key
+            told = [(row, written(rules.of_key(row.key))) for row in batch]
+            if changed := [{"_key": row.key, "_acl": acl} for row, acl in told if acl != row.acl]:
+                statement = sa.update(documents).values(acl=sa.bindparam("_acl"))
+                with self._catalog.begin() as connection:
+                    connection.execute(
+                        statement.where(*live, documents.c.key == sa.bindparam("_key")), changed
+                    )
 
     def _row(self, found: ListedObject, acl: tuple[str, ...] | None) -> dict[str, Any]:
         return {

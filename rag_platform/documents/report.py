@@ -25,7 +25,7 @@ class PageReport:
     dated into windows without a page and not among the listed. `undecided` counts changes
     without an outcome over the whole page. `standing` counts the page's documents that no newer
     change has superseded, `dead` those of them without a text; `dead_so_far` counts the dead
-    letters of this page and of all before it.
+    letters of this page and of all before it, `standing_so_far` their documents.
     """
 
     source: str
@@ -38,6 +38,7 @@ class PageReport:
     standing: int
     dead: int
     dead_so_far: int
+    standing_so_far: int
 
     @property
     def sums(self) -> bool:
@@ -90,6 +91,13 @@ def report(catalog: Catalog, source: str, window: str) -> PageReport | None:
                 dead_letters,
                 dead_letters.c.source == source,
                 dead_letters.c.window <= window,
+            ),
+            standing_so_far=_count(
+                connection,
+                documents,
+                documents.c.source == source,
+                documents.c.window <= window,
+                ~documents.c.gone,
             ),
         )
 
@@ -207,10 +215,13 @@ def safety(catalog: Catalog, source: str, window: str, *, most: int = 50) -> Saf
 def too_many_dead(page: PageReport, max_share: float) -> str | None:
     """Why the share of dead letters is out of bounds, or None.
 
-    Measured against all that was listed; and against the page's own documents once there are
-    enough of them to tell a broken parser from a broken document.
+    Measured against all that was listed, or all that is known where a listing shows only what
+    happened; and against the page's own documents once there are enough of them to tell a broken
+    parser from a broken document.
     """
-    shares = {"listed documents": (page.dead_so_far, page.listed)}
+    all_of_them = "listed" if page.listed >= page.standing_so_far else "known"
+    total = max(page.listed, page.standing_so_far)
+    shares = {f"{all_of_them} documents": (page.dead_so_far, total)}
     if page.dead >= _ENOUGH:
         shares["documents of this page"] = (page.dead, page.standing)
     for what, (dead, total) in shares.items():

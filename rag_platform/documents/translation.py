@@ -147,10 +147,13 @@ class Translated:
         return figures
 
     def unasked(self, window: str) -> Iterator[str]:
-        """The pieces that `run` would ask a model about, each once."""
+        """The pieces that `run` would ask a model about, each once; of passes that were cleaned."""
         seen: set[bytes] = set()
-        for _, clean, part in self._parts(window):
-            if self._pages.version(part) is None:
+        with self._catalog.read() as connection:
+            numbers = passes_of(connection, self.name, window)
+        for pass_no in numbers:
+            clean, part = self._clean.part(window, pass_no), self.part(window, pass_no)
+            if clean is not None and part is not None and self._pages.version(part) is None:
                 for missing in self._missing(clean):
                     new = missing.keys() - seen
                     yield from (missing[key].variables["text"] for key in new)

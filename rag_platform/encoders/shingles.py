@@ -104,7 +104,8 @@ def _word(word: str) -> int:
 def _mixed(values: np.ndarray) -> np.ndarray:
     """Each bit of the result depends on each bit of the value (half of splitmix64's finalizer)."""
     mixed: np.ndarray = (values ^ (values >> np.uint64(30))) * _FACTORS[1]
-    return mixed ^ (mixed >> np.uint64(29))
+    mixed ^= mixed >> np.uint64(29)
+    return mixed
 
 
 def _signature(found: Shingles) -> np.ndarray:

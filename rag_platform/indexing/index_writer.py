@@ -11,6 +11,7 @@ from rag_platform.indexing.access import access_of
 from rag_platform.indexing.chunks import payload_of
 from rag_platform.indexing.digests import digest_of
 from rag_platform.indexing.embeddings import passage_key, vector_from
+from rag_platform.indexing.near_copies import near_copies_of
 from rag_platform.indexing.payloads import Carried
 from rag_platform.indexing.published import published_of
 from rag_platform.storage.catalog import Catalog
@@ -34,8 +35,8 @@ Terms = dict[tuple[str, str, str], SparseVector]  # by text hash, title and lang
 @dataclass(slots=True)
 class ApplyFigures:
     """What one run did to the collection; counts of points, `documents` and `deferred` of
-    documents, `readers` of documents whose readers changed. `points` and `expected` are the
-    collection's size and the catalog's."""
+    documents, `readers` and `near_copies` of documents whose readers or near copies changed.
+    `points` and `expected` are the collection's size and the catalog's."""
 
     documents: int = 0
     inserted: int = 0
@@ -44,6 +45,7 @@ class ApplyFigures:
     deleted: int = 0
     deferred: int = 0
     readers: int = 0
+    near_copies: int = 0
     points: int = 0
     expected: int = 0
     disagreeing: int = 0
@@ -89,16 +91,18 @@ class IndexWriter:
             return set()
         fields = self._published(documents, source)
         readers = self._readers(documents, tenant)
+        near = self._near(documents)
         wanted = {
             document.doc_id: {
                 row["point_id"]: payload_of(row, source)
                 | readers[document.doc_id].payload
+                | near[document.doc_id].payload
                 | fields[document.doc_id].payload
                 for row in document.chunks
             }
             for document in documents
         }
-        present = self._collection.present(self._claim(documents, source))
+        present = self._collection.present(self._held(documents))
         vectors = self._vectors_for(wanted, present, tenant)
         ready: list[Wanted] = []
         deferred: list[Wanted] = []
@@ -109,8 +113,10 @@ class IndexWriter:
                 if present.get(document.doc_id, {}).get(point) != payload
             )
             (ready if complete else deferred).append(document)
+        # Of what waits nothing is claimed: as it stands it is kept up to date meanwhile.
+        self._claim(ready, source)
         self._write(ready, wanted, present, vectors, terms or {}, figures)
-        self._record(ready, wanted, fields, readers)
+        self._record(ready, wanted, fields, readers, near)
         self._defer(deferred)
         figures.documents += len(ready)
         figures.deferred += len(deferred)
@@ -120,15 +126,26 @@ class IndexWriter:
         with self._catalog.read() as connection:
             return access_of(connection, tenant, [document.doc_id for document in documents])
 
+    def _near(self, documents: Sequence[Wanted]) -> dict[str, Carried]:
+        with self._catalog.read() as connection:
+            return near_copies_of(connection, {each.doc_id: each.text_hash for each in documents})
+
     def _published(self, documents: Sequence[Wanted], source: str) -> dict[str, Carried]:
         texts = {document.doc_id: document.text_hash for document in documents}
         with self._catalog.read() as connection:
             return published_of(connection, source, texts)
 
-    def _claim(self, documents: Sequence[Wanted], source: str) -> list[str]:
-        """Say what is about to be written, before it is; returns the documents that the
-        collection may hold points of."""
+    def _held(self, documents: Sequence[Wanted]) -> list[str]:
+        """The documents that the collection may hold points of."""
         ids = [document.doc_id for document in documents]
+        held = sa.select(index_documents.c.doc_id).where(
+            index_documents.c.index_name == self._index.name, index_documents.c.doc_id.in_(ids)
+        )
+        with self._catalog.read() as connection:
+            return list(connection.execute(held).scalars())
+
+    def _claim(self, documents: Sequence[Wanted], source: str) -> None:
+        """Say what is about to be written, before it is."""
         rows = [
             {
                 "index_name": self._index.name,
@@ -144,15 +161,7 @@ class IndexWriter:
             for document in documents
         ]
         with self._catalog.begin() as connection:
-            known = connection.execute(
-                sa.select(index_documents.c.doc_id).where(
-                    index_documents.c.index_name == self._index.name,
-                    index_documents.c.doc_id.in_(ids),
-                )
-            )
-            touched = list(known.scalars())
             self._catalog.upsert(connection, index_documents, rows, update=("claimed",))
-        return touched
 
     def _vectors_for(
         self,
@@ -203,6 +212,7 @@ class IndexWriter:
         wanted: dict[str, dict[str, Payload]],
         fields: dict[str, Carried],
         readers: dict[str, Carried],
+        near: dict[str, Carried],
     ) -> None:
         """The documents are as the collection now holds them; what they waited for is over."""
         if not documents:
@@ -219,6 +229,7 @@ class IndexWriter:
                 "_text_hash": document.text_hash,
                 "_enrichment": fields[document.doc_id].mark,
                 "_access": readers[document.doc_id].mark,
+                "_canonical": near[document.doc_id].mark,
             }
             for document in documents
         ]
@@ -239,6 +250,7 @@ class IndexWriter:
                     text_hash=sa.bindparam("_text_hash"),
                     enrichment=sa.bindparam("_enrichment"),
                     access=sa.bindparam("_access"),
+                    canonical=sa.bindparam("_canonical"),
                 ),
                 rows,
             )

@@ -15,7 +15,8 @@ from rag_platform.encoders.base import SparseEncoder
 from rag_platform.indexing.access import AccessTags
 from rag_platform.indexing.chunks import Chunks
 from rag_platform.indexing.index_writer import ApplyFigures, IndexWriter, Terms, Wanted, terms_key
-from rag_platform.indexing.payloads import PayloadFigures
+from rag_platform.indexing.near_copies import NearCopies
+from rag_platform.indexing.payloads import PayloadFields, PayloadFigures
 from rag_platform.indexing.processes import in_order
 from rag_platform.indexing.progress import note_figures, unapplied, unapplied_passes
 from rag_platform.indexing.retirement import retired
@@ -79,19 +80,21 @@ class VectorIndex:
             writer = IndexWriter(self._index, collection, catalog=self._catalog, memo=self._memo)
             for pass_no in unapplied_passes(self._catalog, name, self._source, window):
                 self._apply_pass(writer, window, pass_no, figures)
-            figures.readers = self._bring_access(collection)
+            tenant = self._chunks.tenant
+            tags = AccessTags(name, self._source, tenant=tenant, catalog=self._catalog)
+            copies = NearCopies(name, self._source, catalog=self._catalog)
+            readers, near = self._bring(collection, tags), self._bring(collection, copies)
+            figures.readers, figures.near_copies = readers.documents, near.documents
             figures.points = collection.count()
             figures.expected = writer.expected_points()
-            figures.disagreeing = writer.disagreeing()
+            # Those that drifted may still have their former readers: it must be told.
+            figures.disagreeing = writer.disagreeing() + readers.drifted
 
-    def _bring_access(self, collection: Collection) -> int:
-        """Readers that changed without the bytes, of any page; returns the documents written."""
-        tags = AccessTags(
-            self._index.name, self._source, tenant=self._chunks.tenant, catalog=self._catalog
-        )
+    def _bring(self, collection: Collection, fields: PayloadFields) -> PayloadFigures:
+        """What changed of documents of any page, without their text."""
         figures = PayloadFigures()
-        tags.apply(collection, figures)
-        return figures.documents
+        fields.apply(collection, figures)
+        return figures
 
     def _apply_pass(
         self, writer: "IndexWriter", window: str, pass_no: int, figures: ApplyFigures

@@ -13,6 +13,7 @@ from rag_platform.storage.schema import dead_letters, reviews, step_letters
 from rag_platform.storage.schema_models import deliveries
 
 _MOST_LINES = 10
+_MOST_REASONS = 3
 
 N = TypeVar("N", int, float)
 
@@ -97,20 +98,36 @@ def _reviews(catalog: Catalog, now: float) -> tuple[int, int]:
 def _letters(catalog: Catalog, week: Week) -> list[str]:
     """Documents and records that are dead letters, and which of them became so in the week."""
     start, end = week.seconds
-    total, fresh = 0, dict[str, int]()
+    total, oldest, fresh = 0, end, dict[str, dict[str, int]]()
     for table in (dead_letters, step_letters):
         is_new = sa.and_(table.c.first_at >= start, table.c.first_at < end)
+        kinds = (table.c.source, table.c.reason)
         new = sa.func.sum(sa.case((is_new, 1), else_=0))
-        statement = sa.select(table.c.source, sa.func.count(), new).group_by(table.c.source)
+        first = sa.func.min(table.c.first_at)
+        statement = sa.select(*kinds, sa.func.count(), new, first).group_by(*kinds)
         with catalog.read() as connection:
-            for source, count, added in connection.execute(statement):
+            for source, reason, count, added, since in connection.execute(statement):
                 total += count
-                fresh[source] = fresh.get(source, 0) + int(added)
-    ranked = [(source, count) for source, count in _ranked(fresh) if count]
+                oldest = min(oldest, since)
+                if added:
+                    reasons = fresh.setdefault(source, {})
+                    reasons[reason] = reasons.get(reason, 0) + int(added)
+    sums = {source: sum(reasons.values()) for source, reasons in fresh.items()}
+    since = f", the oldest since {datetime.fromtimestamp(oldest, UTC).date()}" if total else ""
     return [
-        f"Dead letters: {total:,}, {sum(fresh.values()):,} of them new",
-        *_shown(f"{source}: {count:,} new" for source, count in ranked),
+        f"Dead letters: {total:,}, {sum(sums.values()):,} of them new{since}",
+        *_shown(
+            f"{source}: {count:,} new ({_reasons(fresh[source])})"
+            for source, count in _ranked(sums)
+        ),
     ]
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    """The most frequent ones."""
+    ranked = _ranked(counts)
+    shown = [f"{reason} {count:,}" for reason, count in ranked[:_MOST_REASONS]]
+    return ", ".join([*shown, "others"] if len(ranked) > _MOST_REASONS else shown)
 
 
 def _given_up(catalog: Catalog, week: Week) -> list[str]:

@@ -69,7 +69,7 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A quote as it stands in a document, at [start, end) of its text; `page` and `heading` are
+    """A quote as it shows in a document, at [start, end) of its text; `page` and `heading` are
     those of its passage. `uris` are all addresses of the passage, `uri` the first of them."""
 
     number: int
@@ -221,9 +221,8 @@ class _Sources:
                 uris=result.uris,
                 page=result.page,
                 heading=result.heading,
-                quote=result.text[begin:end],
+                quote=one_line(result.text[begin:end]),
                 start=result.start + begin,
                 end=result.start + end,
             )
         return self.cited[key].number
-

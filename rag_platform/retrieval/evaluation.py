@@ -86,12 +86,12 @@ def evaluate(searcher: Searcher, golden: Golden) -> Evaluation:
 def ranking(golden: Golden, query: GoldenQuery, results: Iterable[Result]) -> list[str]:
     """The documents, or pages, of some passages: each once.
 
-    A passage that stands in several documents counts as the one that is asked for.
+    A passage that stands in several documents counts as those of them that are asked for.
     """
     found: dict[str, None] = {}
     for result in results:
         units = [golden.unit(key, page) for key, page in result.places]
-        found[next((unit for unit in units if unit in query.grades), units[0])] = None
+        found |= dict.fromkeys([unit for unit in units if unit in query.grades] or units[:1])
     return list(found)
 
 

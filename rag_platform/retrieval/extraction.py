@@ -33,9 +33,7 @@ def _told(material: Material) -> Iterator[Said]:
             return
         if REMOVED_INSTRUCTION in sentence.text or REMOVED_MARK in sentence.text:
             continue
-        if sentence.text in told or not located(
-            sentence.text, material.passages[sentence.passage]
-        ):
+        if sentence.text in told or not located(sentence.text, material.passages[sentence.passage]):
             continue
         best = max(best, sentence.score)
         told.add(sentence.text)

@@ -1,5 +1,7 @@
-"""Search: a dense and a BM25 leg fused by their scores, one result per text with all its
-addresses."""
+"""Search: a dense and a BM25 leg fused by their scores.
+
+One result per text, and per near copies of it, with all its addresses.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,6 +11,7 @@ from typing import Any
 from rag_platform.encoders.base import Embedder, SparseEncoder
 from rag_platform.encoders.languages import detect
 from rag_platform.retrieval.fusion import dense_share, fuse
+from rag_platform.retrieval.near_copies import near_groups
 from rag_platform.storage.vectors.base import Collection, Hit
 
 # The best texts of each leg whose scores count: always as many, so that the first results are the
@@ -101,15 +104,21 @@ class Searcher:
         sparse = _leg(k, lambda n: self._collection.nearest_sparse(terms, n, wanted))
         share = dense_share(self._embedder.name, language, self._weights)
         scores = fuse(_pool(dense), _pool(sparse), share)
-        best = _ordered(scores, dense, sparse)[:k]
-        copies = self._copies(best, wanted)
+
+        def hits(text_hash: str) -> list[dict[str, Any]]:
+            legs = (leg.get(text_hash, ()) for leg in (dense, sparse))
+            return [hit.payload for leg in legs for hit in leg]
+
+        best = near_groups(_ordered(scores, dense, sparse), hits, k)
+        copies = self._copies([text_hash for group in best for text_hash in group], wanted)
         return [
             _result(
                 scores.get(text_hash, 0.0),
-                copies.get(text_hash) or [hit.payload for hit in _hits(text_hash, dense, sparse)],
+                copies.get(text_hash) or hits(text_hash),
+                near=[payload for other in near for payload in copies.get(other) or hits(other)],
                 likeness=dense[text_hash][0].score if text_hash in dense else None,
             )
-            for text_hash in best
+            for text_hash, *near in best
         ]
 
     def passage(self, text_hash: str) -> Result | None:
@@ -160,12 +169,15 @@ def _ordered(scores: Mapping[str, float], *legs: Leg) -> list[str]:
     return sorted(ranks, key=lambda h: (-scores.get(h, 0.0), ranks[h], h))
 
 
-def _hits(text_hash: str, *legs: Leg) -> list[Hit]:
-    return [hit for leg in legs for hit in leg.get(text_hash, ())]
-
-
-def _result(score: float, payloads: list[dict[str, Any]], *, likeness: float | None) -> Result:
-    ordered = sorted(payloads, key=lambda payload: (payload["uri"], payload["start"]))
+def _result(
+    score: float,
+    payloads: Sequence[dict[str, Any]],
+    *,
+    near: Sequence[dict[str, Any]] = (),
+    likeness: float | None,
+) -> Result:
+    """The passage at its own addresses, then at those of the near copies merged with it."""
+    ordered = [*sorted(payloads, key=_place), *sorted(near, key=_place)]
     first = ordered[0]
     return Result(
         score=round(score, 6),
@@ -182,3 +194,7 @@ def _result(score: float, payloads: list[dict[str, Any]], *, likeness: float | N
         places=tuple(dict.fromkeys((payload["key"], payload["page"]) for payload in ordered)),
         likeness=likeness,
     )
+
+
+def _place(payload: dict[str, Any]) -> tuple[str, int]:
+    return payload["uri"], payload["start"]

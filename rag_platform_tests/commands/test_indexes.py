@@ -52,7 +52,10 @@ def built(platform: Platform) -> Platform:
     for name in ("docs_v1", "docs_v2"):
         version = platform.version(name)
         version.register(platform.catalog)
-        recipe = {"dimension": version.embedder.dimension, "fingerprint": version.fingerprint}
+        recipe: dict[str, Any] = {
+            "dimension": version.embedder.dimension,
+            "fingerprint": version.fingerprint,
+        }
         with platform.vectors.open(name, **recipe):
             pass
     return platform
@@ -103,7 +106,10 @@ def test_a_refusal_is_told_and_exits_1() -> None:
 def test_force_says_what_it_passed_over(built: Platform) -> None:
     # Points of nobody: the index does not agree with the catalog.
     version = built.version("docs_v2")
-    recipe = {"dimension": version.embedder.dimension, "fingerprint": version.fingerprint}
+    recipe: dict[str, Any] = {
+        "dimension": version.embedder.dimension,
+        "fingerprint": version.fingerprint,
+    }
     stranger = point("docs_v2", 1)
     vector = version.embedder.embed_query("a stranger")
     with built.vectors.open("docs_v2", **recipe) as collection:

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from rag_platform.documents.clean import CleanDocs
 from rag_platform.documents.parsed import ParsedDocs
 from rag_platform.documents.raw import RawDocs
-from rag_platform.indexing.gate import Gate
+from rag_platform.indexing.index_writer import ApplyFigures
 from rag_platform.indexing.plan import index_need
 from rag_platform.indexing.progress import unfinished_windows
-from rag_platform.indexing.promotion import Promotions
-from rag_platform.indexing.retirement import Retirement, retired
+from rag_platform.indexing.retirement import retired
 from rag_platform.retrieval.live import live_index
 from rag_platform_tests.conformance.corpus import fill
 from rag_platform_tests.conformance.harness import (
@@ -32,32 +31,7 @@ from rag_platform_tests.conformance.harness import (
 
 FIRST, SECOND, THIRD = WINDOWS[:3]
 V2 = "docs_v2"
-WHO = {"actor": "ann", "reason": "better"}
-
-
-def promotions(world: World) -> Promotions:
-    parts = world.platform
-    gate = Gate(
-        parts.catalog,
-        parts.vectors,
-        sources=[SOURCE],
-        golden=[],
-        rules=parts.settings.promotion,
-        reconcile=lambda index: parts.reconciler(index).run(repair=False),
-    )
-    return Promotions(
-        parts.catalog,
-        gate,
-        parts.outbox,
-        indexes=list(world.indexes),
-        default=V1,
-        rules=parts.settings.promotion,
-    )
-
-
-def retirement(world: World) -> Retirement:
-    parts = world.platform
-    return Retirement(parts.catalog, parts.vectors, parts.objects, default=V1)
+WHO: dict[str, Any] = {"actor": "ann", "reason": "better"}
 
 
 def fill_new(world: World, windows: list[str]) -> None:
@@ -65,6 +39,12 @@ def fill_new(world: World, windows: list[str]) -> None:
     for stage in world.stages(V2):
         for window in windows:
             stage(window)
+
+
+@pytest.fixture
+def engine() -> str:
+    """One is enough: the stores' own tests hold the two alike."""
+    return "server"
 
 
 @pytest.fixture
@@ -80,7 +60,7 @@ def beside(synced: World) -> World:
 def test_filled_without_asking_the_source_or_the_parser(
     beside: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = promotions(beside).promote(V2, **WHO)
+    refused = beside.platform.promotions.promote(V2, **WHO)
     assert (refused.action, refused.problems) == ("refused", ["has no collection"])
     parts = beside.platform
     need = needs(beside)
@@ -98,7 +78,7 @@ def test_filled_without_asking_the_source_or_the_parser(
     beside.embedders["hash-32"].fault = "budget"
     beside.embedders["hash-32"].spare = 2
     fill_new(beside, [FIRST, SECOND])
-    row = promotions(beside).promote(V2, **WHO)
+    row = beside.platform.promotions.promote(V2, **WHO)
     assert row.action == "refused"
     assert "deferred" in row.problems[0]
     beside.embedders["hash-32"].fault = None
@@ -108,7 +88,7 @@ def test_filled_without_asking_the_source_or_the_parser(
     assert len(texts) == need[V2]["texts"] - 16
     beside.check()
     assert needs(beside)[V2]["documents"] == 0
-    assert promotions(beside).promote(V2, **WHO).action == "promoted"
+    assert beside.platform.promotions.promote(V2, **WHO).action == "promoted"
     assert live_index(parts.catalog, V1) == V2
 
 
@@ -132,15 +112,15 @@ def test_changes_go_to_both_while_the_new_one_is_filled(beside: World) -> None:
     beside.sync(THIRD)
     beside.check(V1)
     assert beside.search("north gate", index=V2)[0].text == "The north gate was painted green."
-    assert promotions(beside).promote(V2, **WHO).action == "refused"
+    assert beside.platform.promotions.promote(V2, **WHO).action == "refused"
     fill_new(beside, [SECOND, FIRST])  # whatever the order
     beside.check()
-    assert promotions(beside).promote(V2, **WHO).action == "promoted"
+    assert beside.platform.promotions.promote(V2, **WHO).action == "promoted"
     # The one that was replaced is kept current, so the way back loses nothing.
     beside.folder.write("notes/new.txt", "The north gate was painted blue.\n")
     beside.sync(THIRD)
     beside.check()
-    assert promotions(beside).rollback(**WHO).facts["behind"] == {SOURCE: 0}
+    assert beside.platform.promotions.rollback(**WHO).facts["behind"] == {SOURCE: 0}
     assert live_index(beside.platform.catalog, V1) == V1
 
 
@@ -148,28 +128,40 @@ def test_a_collection_that_drifted_is_no_candidate(beside: World) -> None:
     beside.replay([FIRST, SECOND])
     point = next(iter(beside.contents(V2)))
     version = beside.platform.version(V2)
-    recipe = {"dimension": version.embedder.dimension, "fingerprint": version.fingerprint}
-    with beside.platform.vectors.open(V2, **recipe) as collection:
+    dimension = version.embedder.dimension
+    with beside.platform.vectors.open(
+        V2, dimension=dimension, fingerprint=version.fingerprint
+    ) as collection:
         collection.delete([point])
-    row = promotions(beside).promote(V2, **WHO)
+    row = beside.platform.promotions.promote(V2, **WHO)
     assert (row.action, len(row.problems)) == ("refused", 1)
     assert "1 documents" in row.problems[0]
     with beside.counted() as texts:
         assert beside.platform.reconciler(V2).run(repair=True).agrees
     assert texts == []
-    assert promotions(beside).promote(V2, **WHO).action == "promoted"
+    assert beside.platform.promotions.promote(V2, **WHO).action == "promoted"
 
 
 def test_retired_with_all_it_kept_and_nothing_of_others(beside: World) -> None:
     beside.replay([FIRST, SECOND])
-    assert promotions(beside).promote(V2, **WHO).action == "promoted"
+    assert beside.platform.promotions.promote(V2, **WHO).action == "promoted"
     old, new = (stored_parts(beside, index) for index in (V1, V2))
     assert old
     assert new
-    assert retirement(beside).run(time.time() + 8 * 86_400) == [V1]
+    assert beside.platform.retirement.run(time.time() + 8 * 86_400) == [V1]
     assert beside.platform.vectors.names() == [V2]
     assert (stored_parts(beside, V1), stored_parts(beside, V2)) == ([], new)
     assert retired(beside.platform.catalog) == {V1}
+    # Still in the settings, it is left alone: its stages write nothing.
+    beside.folder.write("notes/more.txt", "The west gate is of oak.\n")
+    done = beside.sync(THIRD)
+    assert done.applied[V1] == ApplyFigures()
+    assert beside.platform.vectors.names() == [V2]
+    assert stored_parts(beside, V1) == []
+    parts = beside.platform
+    assert parts.indexes == [V2]
+    assert unfinished_windows(parts.catalog, SOURCE, parts.indexes) == []
+    beside.check(V2)
     beside.reopen({V2: HASHED})
     beside.folder.write("notes/new.txt", "The north gate was painted green.\n")
     beside.sync(THIRD)
@@ -206,10 +198,10 @@ def test_whatever_happens_the_live_version_is_whole(tmp_path: Path, steps: list[
         elif step.startswith("fill"):
             fill_new(world, [FIRST if step == "fill first" else SECOND])
         elif step == "promote":
-            promotions(world).promote(V2, actor="ann", reason=str(number))
+            world.platform.promotions.promote(V2, actor="ann", reason=str(number))
         elif step == "rollback":
             if live_index(world.platform.catalog, V1) == V2:
-                promotions(world).rollback(actor="ann", reason=str(number))
+                world.platform.promotions.rollback(actor="ann", reason=str(number))
         else:
             world.platform.reconciler(V2).run(repair=True)
         world.check(live_index(world.platform.catalog, V1))

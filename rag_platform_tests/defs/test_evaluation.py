@@ -87,10 +87,7 @@ def test_what_cannot_be_told_is_said(location: Location) -> None:
     _, checks = evaluate(location, NEW)
     assert [passed for passed, _ in checks.values()] == [False, False]
     assert "docs_v1 has not been evaluated" in checks["not_worse_than_live"][1]
-    assert (
-        "1 documents are not in its source, such as 'nowhere'"
-        in (checks["golden_documents_are_there"][1])
-    )
+    assert "(1, such as 'nowhere')" in checks["golden_documents_are_there"][1]
 
 
 def test_assets_are_there_where_there_are_queries(location: Location) -> None:

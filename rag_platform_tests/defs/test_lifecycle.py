@@ -38,7 +38,10 @@ def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platfo
     for name in SIZES:
         version = opened.version(name)
         version.register(opened.catalog)
-        recipe = {"dimension": version.embedder.dimension, "fingerprint": version.fingerprint}
+        recipe: dict[str, Any] = {
+            "dimension": version.embedder.dimension,
+            "fingerprint": version.fingerprint,
+        }
         with opened.vectors.open(name, **recipe):
             pass
     yield opened
@@ -99,7 +102,8 @@ def test_tables_and_retirement(platform: Platform) -> None:
 
 
 def test_a_live_index_that_holds_nothing_is_told(platform: Platform) -> None:
-    row = {"index_name": "docs_v2", "doc_id": "10000000-0000-0000-0000-000000000000"}
+    row: dict[str, Any] = {"index_name": "docs_v2"}
+    row["doc_id"] = "10000000-0000-0000-0000-000000000000"
     row |= {"source": "manuals", "seq": 1, "claimed": 1, "window": "w", "pass_no": 1}
     with platform.catalog.begin() as connection:
         connection.execute(sa.insert(index_documents), row | {"chunks": 3, "digest": "d"})

@@ -190,25 +190,37 @@ def test_the_report_of_a_page(docs: Docs) -> None:
     assert safety(docs.platform.catalog, SOURCE, "2026-07-02").worst == ()
 
 
+class Hook:
+    """What is told the texts of a pass."""
+
+    def __init__(self, *, dies: bool = False) -> None:
+        self.waits, self._dies = False, dies
+        self.seen: list[tuple[str, int, list[dict[str, Any]]]] = []
+
+    def due(self, window: str, pass_no: int) -> bool:
+        return self.waits
+
+    def __call__(self, window: str, pass_no: int, batches: Iterator[list[dict[str, Any]]]) -> None:
+        if self._dies:
+            raise KeyboardInterrupt
+        self.seen.append((window, pass_no, [row for batch in batches for row in batch]))
+
+
 def test_a_hook_sees_the_texts_of_a_pass_until_it_went_through(docs: Docs) -> None:
     docs.folder.write("a.md", "Text of a.")
     docs.folder.write("empty.md", " \n")
     docs.folder.write("bad.pdf", b"%PDF-1.7 broken")
     docs.ask(FIRST)
     docs.parse(FIRST)
-    seen: list[tuple[str, int, list[dict[str, Any]]]] = []
-
-    def killed(window: str, pass_no: int, rows: Iterator[Any]) -> None:
-        raise KeyboardInterrupt
-
-    def hook(window: str, pass_no: int, rows: Iterator[list[dict[str, Any]]]) -> None:
-        seen.append((window, pass_no, [row for batch in rows for row in batch]))
-
+    hook = Hook()
     with pytest.raises(KeyboardInterrupt):
-        stage(docs, after_settle=killed).run(FIRST)
+        stage(docs, after_settle=Hook(dies=True)).run(FIRST)
     for _ in range(2):  # the second time there is nothing to do
         stage(docs, after_settle=hook).run(FIRST)
     text_hash = hashlib.sha256(b"Text of a.").hexdigest()
     doc_id = docs.clean_rows(FIRST)["a.md"]["doc_id"]
     row = {"doc_id": doc_id, "text_hash": text_hash, "text": "Text of a."}
-    assert seen == [(FIRST, 1, [row])]
+    assert hook.seen == [(FIRST, 1, [row])]
+    hook.waits = True
+    stage(docs, after_settle=hook).run(FIRST)
+    assert hook.seen == [(FIRST, 1, [row])] * 2

@@ -1,6 +1,7 @@
 """Dead letters: attempts, quarantine, and new chances."""
 
-from rag_platform.documents.dead_letters import forget_etags, letters
+from rag_platform.documents.dead_letters import forget_etags, letters, remedy
+from rag_platform.documents.parsing.result import Reason
 from rag_platform_tests.documents.conftest import Docs, MakeDocs
 
 FIRST, SECOND, THIRD = (f"2026-07-0{day}" for day in (1, 2, 3))
@@ -89,3 +90,35 @@ def test_letters_of_a_source_and_of_a_window(docs: Docs) -> None:
     shown = letters(catalog)[0].as_json()
     assert (shown["key"], shown["reason"], shown["quarantined"]) == ("a.pdf", "corrupt", False)
     assert shown["first_at"].endswith("+00:00")
+
+
+def test_letters_of_a_reason_and_of_keys(docs: Docs) -> None:
+    docs.folder.write("a.pdf", BROKEN)
+    docs.folder.write("b.pdf", BROKEN + b"2")
+    docs.folder.write("c.zip", b"PK\x03\x04 packed")
+    docs.run(FIRST)
+    catalog = docs.platform.catalog
+    assert [letter.key for letter in letters(catalog, reason="corrupt")] == ["a.pdf", "b.pdf"]
+    assert [letter.key for letter in letters(catalog, keys=["b.pdf", "no.pdf"])] == ["b.pdf"]
+    assert letters(catalog, reason="corrupt", keys=["c.zip"]) == []
+
+
+def test_a_document_put_into_quarantine_for_what_it_says(make_docs: MakeDocs) -> None:
+    docs = make_docs(safety={"pii": "quarantine"})
+    docs.folder.write("bill.md", "Pay to DE89 3704 0044 0532 0130 00, please.")
+    docs.run(FIRST)
+    letter = docs.letters()["bill.md"]
+    assert (letter.reason, letter.stage, letter.attempts) == ("pii", "clean_docs", 1)
+    docs.run(FIRST, retry=True)
+    assert docs.letters()["bill.md"].quarantined
+    docs.run(FIRST, retry=True)
+    assert docs.letters()["bill.md"].attempts == 2
+    docs.folder.write("bill.md", "Pay in cash, please.")
+    docs.run(SECOND)
+    assert docs.letters() == {}
+
+
+def test_each_reason_has_a_remedy() -> None:
+    codes = [*Reason, "garbled", "secrets", "pii", "unreadable", "outside_source", "bad_name"]
+    codes += ["unavailable", "robots", "forbidden_address", "bad_redirect", "bad_answer"]
+    assert [code for code in codes if remedy(code) == remedy("something new")] == []

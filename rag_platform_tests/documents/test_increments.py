@@ -8,7 +8,10 @@ from typing import Any, Self
 import pytest
 import sqlalchemy as sa
 
+from rag_platform.documents.access import Access
 from rag_platform.documents.changelog import SourceListingRefused
+from rag_platform.documents.listing import Listing
+from rag_platform.documents.report import too_many_dead
 from rag_platform.documents.sources.base import (
     Fetched,
     Known,
@@ -20,7 +23,9 @@ from rag_platform.documents.sources.base import (
 )
 from rag_platform.documents.sources.kinds.folder import FolderSource
 from rag_platform.storage.schema import passes, source_cursors
+from rag_platform_tests.conformance.harness import SOURCE
 from rag_platform_tests.documents.conftest import Docs, MakeDocs
+from rag_platform_tests.documents.test_access import acls
 
 FIRST, SECOND, THIRD = (f"2026-07-0{day}" for day in (1, 2, 3))
 
@@ -211,3 +216,38 @@ def test_what_the_place_says_is_unchanged_is_not_read(
     assert docs.raw_keys(SECOND, 1) == ["b.md"]
     docs.run(SECOND)
     assert asked[-2:] == [("a.md", "tag"), ("b.md", "new")]
+
+
+def test_dead_letters_are_measured_against_what_is_known(told: tuple[Docs, Events]) -> None:
+    """A page of a feed lists what happened, and the dead letters of all pages are few of all."""
+    docs, source = told
+    source.events += [(f"{number}.md", f"text {number}") for number in range(9)]
+    source.events += [("a.pdf", "%PDF-1.7 broken")]
+    docs.run(FIRST)
+    source.events += [("b.pdf", "%PDF-1.7 broken, too")]
+    docs.run(SECOND)
+    docs.run(THIRD)
+    assert docs.outcomes(THIRD) == {}
+    assert [too_many_dead(docs.page(day), 0.2) for day in (FIRST, SECOND, THIRD)] == [None] * 3
+    says = "2 of 11 known documents are dead letters, over the share of 10%"
+    assert [too_many_dead(docs.page(day), 0.1) for day in (SECOND, THIRD)] == [says] * 2
+
+
+@pytest.mark.parametrize("access", [Access(("hr",)), Access(("staff",), ".access.yaml")])
+def test_other_rules_reach_what_is_not_told_again(
+    told: tuple[Docs, Events], access: Access
+) -> None:
+    docs, source = told
+    source.events += [(".access.yaml", "'*.md': [hr]"), ("a.md", "one"), ("b.md", "two")]
+    docs.run(FIRST)
+    assert [*acls(docs).values()] == [None, None, None]
+    limits = docs.platform.settings.limits
+    listing = Listing(
+        SOURCE, source, max_bytes=limits.max_bytes, catalog=docs.platform.catalog, access=access
+    )
+    listing.ask(since="3")
+    rules_file = ["staff"] if access.file else ["hr"]
+    assert acls(docs) == {".access.yaml": rules_file, "a.md": ["hr"], "b.md": ["hr"]}
+    source.tells_readers = True  # then nothing else says who they are
+    Listing(SOURCE, source, max_bytes=limits.max_bytes, catalog=docs.platform.catalog).ask("3")
+    assert acls(docs)["a.md"] == ["hr"]

@@ -11,7 +11,7 @@ OF_PAGE = "documents of this page are dead letters"
 
 
 def page(*, listed: int, dead: int, standing: int) -> PageReport:
-    return PageReport("s", FIRST, listed, listed, 0, {}, 0, standing, dead, dead)
+    return PageReport("s", FIRST, listed, listed, 0, {}, 0, standing, dead, dead, standing)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,19 @@ def test_a_page_without_outcome_in_an_older_pass_does_not_sum(docs: Docs) -> Non
     docs.folder.write("b.md", "b")
     docs.ask(FIRST)
     assert docs.page(FIRST).undecided == 2
+
+
+def test_a_page_that_time_passed_over_has_nothing(docs: Docs) -> None:
+    for number in range(9):
+        docs.folder.write(f"{number}.md", f"text {number}")
+    docs.folder.write("b.pdf", b"%PDF-1.7 broken")
+    docs.run(FIRST)
+    docs.run("2026-07-03")
+    docs.run(SECOND)
+    page = docs.page(SECOND)
+    assert (page.listed, page.outcomes, page.sums) == (0, {}, True)
+    assert (page.dead_so_far, page.standing_so_far) == (1, 10)
+    assert too_many_dead(page, 0.1) is None
+    assert too_many_dead(page, 0.09) == (
+        "1 of 10 known documents are dead letters, over the share of 9%"
+    )

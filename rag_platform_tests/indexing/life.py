@@ -82,7 +82,7 @@ class Life:
         self, index: str, scores: Sequence[float], *, golden: str = "g", **more: Any
     ) -> None:
         """Say what the version got for each query of a set."""
-        found = {
+        found: dict[str, Any] = {
             "index": index,
             "golden": golden,
             "digest": "d",

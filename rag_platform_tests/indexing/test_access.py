@@ -141,3 +141,42 @@ def test_the_platform_asks_for_the_tenant_where_there_are_several(office: Office
     with pytest.raises(UnknownName, match="initech"):
         office.platform.reader("initech")
     assert office.platform.reader("acme", ["hr"]) == Reader("acme", ("hr",))
+
+
+def test_what_waits_for_vectors_keeps_no_former_readers(office: Office) -> None:
+    """The old text serves on until the new one is paid for, to those who may read it now."""
+    office.acme.write("pay/clerk.md", "A clerk earns 4,000 in a month, from now on.")
+    office.acme.write(".a.yaml", "'**': [board]\n")
+    office.embedder.fault = "budget"
+    office.sync(SECOND)
+    assert office.found(Reader("acme", ("staff", "hr"))) == []
+    with office.platform.searcher(reader=Reader("acme", ("board",))) as searcher:
+        texts = {one.text for one in searcher.search(QUESTION, 50)}
+    assert "A clerk earns 3,000 in a month." in texts
+    office.embedder.fault = None
+    office.sync(SECOND)
+    with office.platform.searcher(reader=Reader("acme", ("board",))) as searcher:
+        texts = {one.text for one in searcher.search(QUESTION, 50)}
+    assert "A clerk earns 4,000 in a month, from now on." in texts
+    assert "A clerk earns 3,000 in a month." not in texts
+
+
+def test_points_that_drifted_are_told_where_their_readers_change(office: Office) -> None:
+    with office.platform.vectors.open_existing("docs_v1") as collection:
+        doc_id = next(
+            p["doc_id"]
+            for p in collection.payloads({"source": "acme"})
+            if p["key"] == "pay/clerk.md"
+        )
+        point, payload = next(iter(collection.present([doc_id])[doc_id].items()))
+        collection.set_payloads({point: payload | {"title": "other"}})
+    office.acme.write(".a.yaml", "'**': [board]\n")
+    for stage in (office.platform.raw, office.platform.parsed, office.platform.clean):
+        stage("acme").run(SECOND)
+    for branch in (office.platform.chunks, office.platform.embeddings):
+        branch("acme", "docs_v1").run(SECOND)
+    assert office.platform.vector_index("acme", "docs_v1").run(SECOND).disagreeing == 1
+    office.platform.reconciler("docs_v1").run(repair=True)
+    assert office.found(Reader("acme", ("hr",))) == []
+    assert office.platform.vector_index("acme", "docs_v1").run(SECOND).disagreeing == 0
+    assert office.found(Reader("acme", ("board",))) == ["clerk.md", "menu.md", "nobody.md"]

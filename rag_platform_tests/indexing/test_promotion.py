@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from rag_platform_tests.indexing.life import Life
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 
-WHO = {"actor": "ann", "reason": "better"}
+WHO: dict[str, Any] = {"actor": "ann", "reason": "better"}
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def unheld_document(life: Life, *, deferred_by: str | None = None) -> None:
     shared = {"source": "manuals", "doc_id": doc_id, "key": "k", "window": "w", "pass_no": 1}
     with life.catalog.begin() as connection:
         row = shared | {"kind": "inserted", "outcome": "inserted", "deferred_by": deferred_by}
-        seq = connection.execute(sa.insert(changes), row).inserted_primary_key[0]
+        seq = connection.execute(sa.insert(changes).returning(changes.c.seq), row).scalar_one()
         connection.execute(
             sa.insert(documents), shared | {"seq": seq, "text_hash": "t", "gone": False}
         )
@@ -59,6 +60,7 @@ def test_the_default_is_live_until_something_is_promoted(life: Life) -> None:
     assert kept["v2"] is None
     assert kept["v3"] is None
     # Seven days, as the settings have it.
+    assert kept["v1"] is not None
     assert 7 * 86_400 <= kept["v1"] - before < 7 * 86_400 + 60
     assert life.promotions.history() == [row]
 
@@ -157,7 +159,7 @@ def test_a_difference_that_chance_may_have_made_counts_by_its_lower_end(life: Li
     ],
 )
 def test_an_evaluation_that_says_nothing(
-    life: Life, required: bool, mine: dict[str, object] | None, problem: str
+    life: Life, required: bool, mine: dict[str, Any] | None, problem: str
 ) -> None:
     life.golden = ["g"]
     life.rules = PromotionSettings(require_evaluation=required)

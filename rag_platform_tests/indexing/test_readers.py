@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,7 +78,7 @@ def hammer(life: Life, readers: Readers) -> list[tuple[float, str]]:
         live.append((time.monotonic(), name))
         readers.wait_for()
 
-    who = {"actor": "ann", "reason": "r"}
+    who: dict[str, Any] = {"actor": "ann", "reason": "r"}
     with readers.reading():
         now_live("v1")
         for name in ("v2", "v3"):
@@ -147,6 +148,7 @@ def test_a_challenger_that_goes_leaves_no_gap(catalog: Catalog) -> None:
 _READER = """
 import functools, json, sys
 from pathlib import Path
+from typing import Any
 from rag_platform.retrieval.experiment import LiveSearch
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.vectors.edge import EdgeVectorStore
@@ -182,7 +184,7 @@ def test_other_processes_read_on(catalog: Catalog, tmp_path: Path) -> None:
     for process in processes:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-    who = {"actor": "ann", "reason": "r"}
+    who: dict[str, Any] = {"actor": "ann", "reason": "r"}
     for name in ("v2", "v3", "v4"):
         time.sleep(0.3)
         assert life.promotions.promote(name, **who).action == "promoted"

@@ -16,7 +16,7 @@ from rag_platform_tests.indexing.life import Life
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 
-WHO = {"actor": "ann", "reason": "better"}
+WHO: dict[str, Any] = {"actor": "ann", "reason": "better"}
 DAY = 86_400
 DOC = "10000000-0000-0000-0000-000000000000"
 

@@ -71,12 +71,18 @@ def test_a_week_with_everything(shared: Catalog) -> None:
         [("open", "2026-11-22"), ("open", "2026-11-25"), ("approved", "2026-11-20")]
     ):
         add(shared, reviews, doc_id=f"{ID}{number}", status=status, due_at=at(due))
-    for number, (source, first) in enumerate(
-        [("manuals", "2026-11-17"), ("manuals", "2026-11-01"), ("faq", "2026-11-22")]
+    for number, (source, reason, first) in enumerate(
+        [
+            ("manuals", "encrypted", "2026-11-17"),
+            ("manuals", "corrupt", "2026-11-01"),
+            ("faq", "pii", "2026-11-22"),
+        ]
     ):
-        add(shared, dead_letters, doc_id=f"{ID}{number}", source=source, first_at=at(first))
+        letter = {"source": source, "reason": reason, "first_at": at(first)}
+        add(shared, dead_letters, doc_id=f"{ID}{number}", **letter)
     for number, first in enumerate(["2026-11-18", "2026-11-19", "2026-11-23"]):
-        add(shared, step_letters, source="rides", item=str(number), first_at=at(first))
+        letter = {"source": "rides", "reason": "no_time", "first_at": at(first)}
+        add(shared, step_letters, item=str(number), **letter)
     for number, (channel, day, status, error) in enumerate(
         [
             ("slack", "2026-11-17", "given_up", "invalid_auth"),
@@ -101,10 +107,10 @@ def test_a_week_with_everything(shared: Catalog) -> None:
         "  large: $2.00",
         "  small: $0.25",
         "Reviews: 2 open, 1 of them overdue",
-        "Dead letters: 6, 4 of them new",
-        "  rides: 2 new",
-        "  faq: 1 new",
-        "  manuals: 1 new",
+        "Dead letters: 6, 4 of them new, the oldest since 2026-11-01",
+        "  rides: 2 new (no_time 2)",
+        "  faq: 1 new (pii 1)",
+        "  manuals: 1 new (encrypted 1)",
         "Messages given up: 2",
         "  slack: 2, channel_not_found",
     ]
@@ -114,6 +120,13 @@ def test_long_lists_are_cut(catalog: Catalog) -> None:
     lines = text(catalog, {f"job{number:02}": 1 for number in range(13)})
     assert lines[2] == "  job00: 1"
     assert lines[12] == "  and 3 more"
+
+
+def test_the_most_frequent_reasons_are_named(catalog: Catalog) -> None:
+    for number, reason in enumerate("ccaabbd"):
+        letter = {"source": "s", "reason": reason, "first_at": at("2026-11-17")}
+        add(catalog, dead_letters, doc_id=f"{ID}{number}", **letter)
+    assert text(catalog)[-1] == "  s: 7 new (a 2, b 2, c 2, others)"
 
 
 def test_an_error_of_the_models_is_not_hidden(catalog: Catalog) -> None:

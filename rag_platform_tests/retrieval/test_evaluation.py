@@ -52,17 +52,20 @@ def test_rankings_of_documents_are_measured(searcher: Searcher) -> None:
             GoldenQuery("1", "north", "near", {"a": 1}),
             GoldenQuery("2", "north", "near", {"c": 1, "nowhere": 1}),
             GoldenQuery("3", "north", "", {"e.md": 2}),
+            GoldenQuery("4", "north", "", {"d": 1, "e.md": 1}),
         ),
     )
     assert (found.index, found.golden, found.points) == ("docs_v1", "small", 8)
-    assert found.queries == ["1", "2", "3"]
-    # a is first, c third behind b, whose passages count once; e shares the fourth place with d.
-    assert found.scores["mrr@10"] == pytest.approx([1, 1 / 3, 1 / 4], abs=1e-6)
-    assert found.scores["recall@10"] == [1, 0.5, 1]
-    second = (1 / math.log2(4)) / (1 + 1 / math.log2(3))
-    assert found.scores["ndcg@10"] == pytest.approx([1, second, 1 / math.log2(5)], abs=1e-6)
-    assert {name: part.queries for name, part in found.slices.items()} == {"all": 3, "near": 2}
-    assert found.mean("mrr@10") == pytest.approx((1 + 1 / 3 + 1 / 4) / 3, abs=1e-6)
+    assert found.queries == ["1", "2", "3", "4"]
+    # a is first, c third behind b, whose passages count once; d and e, one passage, are fourth and
+    # fifth where both are asked for, else the fourth is the one that is.
+    assert found.scores["mrr@10"] == pytest.approx([1, 1 / 3, 1 / 4, 1 / 4], abs=1e-6)
+    assert found.scores["recall@10"] == [1, 0.5, 1, 1]
+    best = 1 + 1 / math.log2(3)
+    expected = [1, 1 / 2 / best, 1 / math.log2(5), (1 / math.log2(5) + 1 / math.log2(6)) / best]
+    assert found.scores["ndcg@10"] == pytest.approx(expected, abs=1e-6)
+    assert {name: part.queries for name, part in found.slices.items()} == {"all": 4, "near": 2}
+    assert found.mean("mrr@10") == pytest.approx((1 + 1 / 3 + 1 / 4 + 1 / 4) / 4, abs=1e-6)
     assert found.slices["near"].means["mrr@10"] == pytest.approx(2 / 3, abs=1e-6)
 
 

@@ -131,6 +131,23 @@ def test_one_result_per_text_with_all_its_addresses(
     assert not {"start", "end", "places", "likeness"} & shown.keys()
 
 
+def test_near_copies_are_one_result(collection: Collection, searcher: Searcher) -> None:
+    words = " ".join(f"word{number}" for number in range(60))
+    collection.upsert(
+        [
+            point(f"alpha {words}", 0, "z.md", canonical="group"),
+            point(f"beta {words}", 5, "a.md", canonical="group"),
+            point(f"beta {words}", 5, "b.md", canonical="group"),
+            point("other words", 20, "c.md", canonical="group"),
+        ]
+    )
+    first, second = searcher.search("north alpha", 5)
+    assert first.text == f"alpha {words}"
+    assert first.uris == ("file:///z.md", "file:///a.md", "file:///b.md")
+    assert [key for key, _ in first.places] == ["z.md", "a.md", "b.md"]
+    assert second.uris == ("file:///c.md",)
+
+
 def test_three_hundred_copies_leave_room_for_others(
     collection: Collection, searcher: Searcher
 ) -> None:

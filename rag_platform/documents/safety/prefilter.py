@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 # Room for the states of the automaton, which is built as texts need it. A text that needs more
 # makes it slower, and never wrong.
@@ -9,31 +10,43 @@ _MEMORY = 64 << 20
 
 
 class Prefilter:
-    """Patterns of RE2, compiled to one automaton; looking takes time linear in the text."""
+    """Patterns of RE2, compiled to automata; looking takes time linear in the text.
 
-    def __init__(self, patterns: Sequence[str]) -> None:
-        import re2
+    Of patterns with long gaps only a few go `together`: the states of an automaton are what its
+    patterns have read so far, in all combinations, and it slows down when they do not fit.
+    """
 
-        options = re2.Options()
-        options.max_mem = _MEMORY
-        options.never_capture = True
-        self._set = re2.Set.SearchSet(options)
-        for pattern in patterns:
-            self._set.Add(pattern)
-        self._set.Compile()
+    def __init__(self, patterns: Sequence[str], *, together: int = 100) -> None:
+        starts = range(0, len(patterns), together)
+        self._sets = [(start, _automaton(patterns[start : start + together])) for start in starts]
 
     def hits(self, data: bytes) -> list[int]:
         """The numbers of the patterns that match somewhere in UTF-8 text, in order."""
-        return sorted(self._set.Match(data) or ())
+        return [start + n for start, each in self._sets for n in sorted(each.Match(data) or ())]
+
+
+def _automaton(patterns: Sequence[str]) -> Any:
+    import re2
+
+    options = re2.Options()
+    options.max_mem = _MEMORY
+    options.never_capture = True
+    automaton = re2.Set.SearchSet(options)
+    for pattern in patterns:
+        automaton.Add(pattern)
+    automaton.Compile()
+    return automaton
 
 
 _LOOK = re.compile(r"\(\?<?[=!]")
+_GAP = re.compile(r"\{0,\d{2,}\}\??")
 
 
 def necessary(pattern: str) -> str:
     """A pattern of RE2 that matches wherever one of Python does, and perhaps elsewhere.
 
-    What RE2 has not is left out: looking ahead and behind. A word may hold any letter.
+    What RE2 has not is left out: looking ahead and behind. A word may hold any letter, and a gap
+    may be of any length.
     """
     parts: list[str] = []
     position, in_class = 0, False
@@ -53,7 +66,7 @@ def necessary(pattern: str) -> str:
         elif part in "[]":
             in_class = part == "["
         parts.append(part)
-    return "".join(parts)
+    return _GAP.sub("*", "".join(parts))
 
 
 def _closing(pattern: str, position: int) -> int:

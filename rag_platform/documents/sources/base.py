@@ -102,7 +102,9 @@ class Source(ABC):
     `schemes` are those of the addresses that the kind takes, `Options` its settings, and
     `sensor_seconds` how often it may be asked whether there is something new. The listing of a
     `complete` source shows all there is, so that what it does not show is gone; that of another
-    shows what happened since a cursor.
+    shows what happened since a cursor. `tells_readers` says that it names the readers (`acl`) of
+    every object; the option by which it is told so is called `acl` too, so that a search asks who
+    reads.
     """
 
     schemes: ClassVar[tuple[str, ...]]
@@ -111,6 +113,7 @@ class Source(ABC):
 
     url: str
     complete: bool = True
+    tells_readers: bool = False
     fetch_threads: int = 4
 
     @classmethod

@@ -12,6 +12,8 @@ from typing import Any, Final
 from rag_platform.documents.sources.base import Fetched, ListedObject, SourceUnavailable
 
 MAX_KEY_BYTES: Final = 1_024
+_MAX_TAGS: Final = 1_000
+_MAX_TAG_BYTES: Final = 1_024
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _BATCH: Final = 1_000
 _LISTED: Final = ("key", "size", "modified", "etag", "failure", "detail", "gone", "acl")
@@ -69,11 +71,19 @@ def key_problem(key: str) -> str | None:
 
 
 def tags_of(value: Any) -> tuple[str, ...]:
-    """Readers' tags: a list of words, or words between commas. Nobody where it is neither."""
+    """Readers' tags: a list of words, or words between commas. Nobody where it is neither, or
+    more than travels with every point."""
     words = value.split(",") if isinstance(value, str) else value
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+    if not isinstance(words, list) or len(words) > _MAX_TAGS:
+        return ()
+    if not all(map(_is_tag, words)):
         return ()
     return tuple(sorted({word.strip() for word in words if word.strip()}))
+
+
+def _is_tag(word: Any) -> bool:
+    written = bytes_of(word)
+    return written is not None and len(written) <= _MAX_TAG_BYTES
 
 
 def seconds_of(value: Any) -> float | None:

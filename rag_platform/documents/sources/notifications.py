@@ -52,7 +52,7 @@ class EventQueue:
 
         Raises `SourceUnavailable`.
         """
-        self._receipts = {}
+        self.keep()
         keys: dict[str, None] = {}
         unclear = 0
         for message in self._messages():
@@ -74,6 +74,10 @@ class EventQueue:
         name = "ApproximateNumberOfMessages"
         found = self._ask("get_queue_attributes", AttributeNames=[name])
         return int(found["Attributes"][name])
+
+    def keep(self) -> None:
+        """Delete nothing of what was taken so far: it comes again."""
+        self._receipts = {}
 
     def forget(self) -> None:
         """Delete what was taken last: it has been recorded."""
@@ -143,7 +147,7 @@ def _objects(body: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _sound(key: Any) -> str:
-    if not isinstance(key, str) or len(key.encode()) > _MAX_KEY:
+    if not isinstance(key, str) or len(key.encode()) > _MAX_KEY or "\0" in key:
         raise ValueError("no key of an object")
     return key
 

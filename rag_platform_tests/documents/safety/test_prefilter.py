@@ -25,6 +25,9 @@ def test_it_says_which_patterns_match() -> None:
     assert prefilter.hits("a cat and a 水".encode()) == [0, 2]
     assert prefilter.hits(b"concat dug") == [1]
     assert prefilter.hits(b"") == []
+    one_each = Prefilter(["a", "b", "c"], together=1)
+    assert one_each.hits(b"cab") == [0, 1, 2]
+    assert Prefilter(["a", "b", "c"], together=2).hits(b"cb") == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -34,6 +37,7 @@ def test_it_says_which_patterns_match() -> None:
         (r"(?:\A|(?<=\n)|(?<=[.!?] ))x", r"(?:\A||)x"),
         (r"\w[\w(]\Z", r"[\w\x{80}-\x{10FFFF}][\w(]\z"),
         (r"[\"\u201c]", r"[\"\x{201c}]"),
+        (r"a[^.]{0,40}?b{0,9}", "a[^.]*b{0,9}"),
     ],
 )
 def test_what_re2_has_not_is_left_out(pattern: str, wanted: str) -> None:

@@ -18,7 +18,9 @@ from rag_platform.documents.sources.base import (
 from rag_platform.documents.sources.kinds.api import ApiOptions, ApiSource
 from rag_platform.documents.sources.registry import BadSource, open_source
 from rag_platform.documents.sources.selection import Selection
+from rag_platform.retrieval.readers import Reader
 from rag_platform_tests.documents.conftest import MakeDocs
+from rag_platform_tests.documents.test_access import acls
 from rag_platform_tests.servers.json_api import PATH, JsonApi, Reply
 
 EVERYTHING = Selection.of(("**",), ())
@@ -449,3 +451,20 @@ def test_a_feed_through_the_log(api: JsonApi, make_docs: MakeDocs) -> None:
         docs.ask(THIRD)
     assert docs.ask(THIRD).changes == {"inserted": 1}
     assert [asked.query.get("cursor") for asked in api.asked[-2:]] == ["4", "5"]
+
+
+def test_readers_that_items_tell_need_no_further_rule(make_docs: MakeDocs, api: JsonApi) -> None:
+    docs = make_docs(url=api.url, options=options(api, acl="readers"))
+    api.items += [item("a", readers=["hr"]), item("b", readers=["\ud800"]), item("c")]
+    docs.run(FIRST)
+    assert acls(docs) == {"a": ["hr"], "b": [], "c": []}
+    assert docs.platform.reader(groups=["hr"]) == Reader("default", ("hr",))
+
+
+def test_an_etag_that_cannot_be_sent_back(make_docs: MakeDocs, api: JsonApi) -> None:
+    docs = make_docs(url=api.url, options=options(api, url="href"))
+    api.items += [{"id": "a", "href": "/f/a"}]
+    api.files["/f/a"] = Reply(200, b"text", {"ETag": '"\u00e9"'})
+    docs.run(FIRST)
+    assert docs.run(SECOND).changes == {}
+    assert docs.outcomes(SECOND) == {"unchanged": 1}

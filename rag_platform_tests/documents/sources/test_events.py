@@ -74,6 +74,10 @@ def test_what_is_a_key(key: str) -> None:
         (["a", 1], ()),
         ({"a": 1}, ()),
         (5, ()),
+        (["a", "\ud800"], ()),
+        (["x" * 1_024], ("x" * 1_024,)),
+        (["x" * 1_025], ()),
+        (["a"] * 1_001, ()),
     ],
 )
 def test_readers_are_nobody_where_they_are_not_told(value: Any, tags: tuple[str, ...]) -> None:

@@ -226,3 +226,8 @@ def test_a_pattern_that_takes_back_is_looked_for_in_excluded_folders(folder: Pat
     assert set(listed(taken)) == {"drafts/keep.md", "b.md"}
     whole = FolderSource(folder.as_uri(), Selection.of(("**",), ("drafts/",)))
     assert set(listed(whole)) == {"b.md"}
+
+
+def test_a_pipe_put_in_a_file_s_place_holds_nobody(folder: Path, source: FolderSource) -> None:
+    os.mkfifo(folder / "a.md")
+    assert source.fetch("a.md") is None

@@ -102,6 +102,7 @@ def test_events_of_seaweedfs(server: SqsServer, queue: EventQueue) -> None:
         {"detail": {"bucket": {"name": "docs"}, "object": {"key": 5}}},
         {"detail": {"bucket": {"name": "docs"}, "object": {"key": "x" * 1_025}}},
         '{"detail": {"bucket": {"name": "docs"}, "object": {"key": "\\ud800"}}}',
+        '{"detail": {"bucket": {"name": "docs"}, "object": {"key": "a\\u0000"}}}',
     ],
 )
 def test_what_is_no_event_may_mean_anything(

@@ -332,3 +332,13 @@ def test_a_refused_pass_keeps_its_messages(bucket: Bucket, docs: Docs) -> None:
     bucket.sqs.show_all()
     assert docs.ask(today, allow_deletions=True).changes == {"deleted": 4}
     assert bucket.sqs.messages == []
+
+
+def test_messages_of_a_pass_that_failed_are_no_other_passs(bucket: Bucket) -> None:
+    """A page of the past lists all, but may leave what is new to the current one."""
+    bucket.put("a.md", "a")
+    source = bucket.source()
+    asked(source)  # and is not recorded
+    asked(source, until=datetime(2026, 7, 2, tzinfo=UTC))
+    source.recorded()
+    assert len(bucket.sqs.messages) == 1

@@ -34,6 +34,7 @@ from rag_platform.documents.sources.web.client import (
     WebError,
     WebRules,
     http_date,
+    plain,
 )
 from rag_platform.documents.sources.web.urls import BadAddress, canonical, origin_of
 from rag_platform.settings_values import Count, Seconds, Section, Text
@@ -149,6 +150,7 @@ class ApiSource(Source):
     def __init__(self, url: str, selection: Selection, options: ApiOptions) -> None:
         self.url = url
         self.complete = not options.incremental
+        self.tells_readers = options.acl is not None
         self._base = url.removeprefix("api+")
         self._selection = selection
         self._options = options
@@ -401,8 +403,8 @@ class ApiSource(Source):
         modified = listed.modified
         if self._options.updated is None:
             modified = http_date(answer.headers.get("last-modified", "")) or modified
-        etag = listed.etag or answer.headers.get("etag") or None
-        media_type = self._options.media_type or answer.headers.get("content-type", "")
+        etag = listed.etag or plain(answer.headers.get("etag", "")) or None
+        media_type = self._options.media_type or plain(answer.headers.get("content-type", ""))
         return Fetched(answer.content, modified, etag, media_type)
 
 

@@ -100,8 +100,10 @@ class FolderSource(Source):
         try:
             if self._leaves(path):  # made a link since it was listed
                 raise NotTaken("outside_source", _OUTSIDE)
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=_opened) as file:
                 found = os.fstat(file.fileno())
+                if not stat.S_ISREG(found.st_mode):
+                    return None
                 content = file.read()
         except PermissionError as error:
             raise NotTaken("unreadable", f"no permission to read it ({error.strerror})") from error
@@ -114,6 +116,11 @@ class FolderSource(Source):
             ) from error
         etag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
         return Fetched(content, found.st_mtime, etag)
+
+
+def _opened(path: str, flags: int) -> int:
+    """A pipe put in a file's place must not hold whoever opens it."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 KIND = FolderSource

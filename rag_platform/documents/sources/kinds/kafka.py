@@ -103,6 +103,7 @@ class KafkaSource(Source):
         self._brokers, self._topic = found["brokers"], found["topic"]
         self._selection = selection
         self._options = options
+        self.tells_readers = options.acl is not None
         self._spool: Spool | None = None
         self._reached: str | None = None
 

@@ -106,6 +106,8 @@ class S3Source(Source):
         self, since: str | None = None, until: datetime | None = None
     ) -> Iterator[list[ListedObject]]:
         self.complete, self._full_at = True, None
+        if self._queue:
+            self._queue.keep()  # what a pass took that was not recorded
         # What is new now may have to wait for a later page than that of a window that has ended,
         # so its messages are left where they are.
         if self._queue is None or until is not None:
@@ -219,6 +221,7 @@ def _object(key: str, row: dict[str, Any]) -> ListedObject:
     if any(part in ("", ".", "..") for part in key.split("/")) or _CONTROL.search(key):
         failure, detail = "bad_name", "a key that is no path; give the object another key"
     modified = _seconds(row["LastModified"])
+    key = key.replace("\0", "\\x00")  # PostgreSQL keeps none
     return ListedObject(key, row["Size"], modified, row.get("ETag", ""), failure, detail)
 
 

@@ -32,6 +32,7 @@ from rag_platform.documents.sources.web.client import (
     WebClient,
     WebRules,
     http_date,
+    plain,
 )
 from rag_platform.documents.sources.web.robots import Robots
 from rag_platform.documents.sources.web.sitemap import Entry, changed_at, lines, read_sitemap
@@ -296,8 +297,8 @@ class _Memory:
         """What is kept after an answer; one of 304 may leave out what is as before."""
         same = self if answer.status == 304 else _Memory()
         return _Memory(
-            _plain(answer.headers.get("etag", "")) or same.etag,
-            _plain(answer.headers.get("last-modified", "")) or same.last_modified,
+            plain(answer.headers.get("etag", "")) or same.etag,
+            plain(answer.headers.get("last-modified", "")) or same.last_modified,
             lastmod,
             float(int(now)),
         )
@@ -343,17 +344,12 @@ def _taken(
         answer.content,
         _modified(modified, now),
         memory.written(),
-        _plain(answer.headers.get("content-type", "")),
+        plain(answer.headers.get("content-type", "")),
     )
 
 
 def _modified(told: float | None, now: float) -> float:
     return now if told is None else told
-
-
-def _plain(value: str) -> str:
-    """A header's value that may be kept and sent back; "" for one that may not."""
-    return value if len(value) <= _MAX_SHOWN and value.isascii() and value.isprintable() else ""
 
 
 KIND = WebSource

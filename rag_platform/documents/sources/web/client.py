@@ -39,6 +39,7 @@ _CONNECT_S = 10.0
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 60.0
 _MAX_HEADER = 1_000
+_MAX_KEPT = 200
 
 
 class WebError(PlatformError):
@@ -254,6 +255,11 @@ def http_date(value: str) -> float | None:
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
     return seconds if math.isfinite(seconds) else None
+
+
+def plain(value: str) -> str:
+    """A header's value that may be kept and sent back; "" for one that may not."""
+    return value if len(value) <= _MAX_KEPT and value.isascii() and value.isprintable() else ""
 
 
 def _said(error: Any) -> str:

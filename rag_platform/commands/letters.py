@@ -1,0 +1,120 @@
+"""The verbs of the dead letters: see what could not be used, and try it again."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from rag_platform.commands.context import (
+    as_json_option,
+    fail_on_problems,
+    open_platform,
+    open_runs,
+    print_json,
+)
+from rag_platform.commands.group import DefaultsToList
+
+if TYPE_CHECKING:
+    from rag_platform.commands.runs import PageRun, Runs
+    from rag_platform.documents.dead_letters import DeadLetter
+
+_reason = click.option("--reason", metavar="CODE", help="Of one reason only.")
+
+
+@click.group("dead-letters", cls=DefaultsToList)
+def dead_letters() -> None:
+    """Documents without a text: list them (by default), or try them again."""
+
+
+@dead_letters.command("list")
+@click.option("--source", metavar="NAME", help="Of one source only, of `rides`, or of a model.")
+@_reason
+@as_json_option
+def list_(source: str | None, reason: str | None, as_json: bool) -> None:
+    """What could not be used, and why: documents without a text, steps that failed for one.
+
+    Records of the rides are listed by --source rides, those of a model by its name.
+    """
+    with open_platform() as platform:
+        from rag_platform.documents.dead_letters import letters, step_letters
+
+        settings = platform.settings
+        # Pipelines of records, which have no documents.
+        others = [*settings.models, *(["rides"] if settings.rides else [])]
+        if source and source not in others:
+            platform.source_settings(source)
+        found = letters(platform.catalog, source=source)
+        for name in [source] if source else settings.enrichment.sources:
+            found += step_letters(platform.catalog, name)
+        found = [letter for letter in found if reason in (None, letter.reason)]
+        if as_json:
+            print_json([letter.as_json() for letter in found])
+            return
+        from rag_platform.commands.output import letter_lines, out
+
+        out().print(*(letter_lines(found) if found else ["No dead letters."]), sep="\n")
+
+
+@dead_letters.command("replay")
+@click.argument("source", required=False)
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="Of this document; repeat it.")
+@_reason
+@as_json_option
+def replay(source: str | None, keys: tuple[str, ...], reason: str | None, as_json: bool) -> None:
+    """Try dead letters again: all, those of a reason, or single ones.
+
+    Quarantined ones are left until their bytes, the parser or its limits change.
+    """
+    if keys and source is None:
+        raise click.UsageError("--key names a document of a source: give SOURCE, too")
+    with open_runs(source) as runs:
+        from rag_platform.documents.dead_letters import letters
+
+        catalog = runs.platform.catalog
+        known = list(runs.platform.settings.sources)
+        found = [
+            letter
+            for letter in letters(catalog, source=source, reason=reason, keys=keys)
+            if letter.source in known
+        ]
+        if missing := set(keys) - {letter.key for letter in found}:
+            first = min(missing)
+            raise click.UsageError(f"{source}: no such dead letter: {first}; see dead-letters list")
+        chosen = [letter for letter in found if not letter.quarantined]
+        done = replay_letters(runs, chosen)
+        left = {letter.doc_id for letter in letters(catalog)}
+        healed = sum(letter.doc_id not in left for letter in chosen)
+        counts = {
+            "tried": len(chosen),
+            "healed": healed,
+            "quarantined": len(found) - len(chosen),
+        }
+        if as_json:
+            print_json(counts | {"runs": [run.as_json() for run in done]})
+        else:
+            click.echo(
+                f"{len(chosen)} tried again, {healed} have a text now, "
+                f"{len(found) - len(chosen)} left in quarantine."
+            )
+        fail_on_problems(done)
+
+
+def replay_letters(runs: "Runs", letters: "Sequence[DeadLetter]") -> "list[PageRun]":
+    """Parse again what failed to parse; read again what could not be read. No other letter of
+    their pages is tried."""
+    from rag_platform.defs.operations import launch
+    from rag_platform.documents.dead_letters import forget_etags
+    from rag_platform.operations.status import written_windows
+
+    catalog = runs.platform.catalog
+    done: list[PageRun] = []
+    failed: dict[tuple[str, str], list[str]] = {}
+    for letter in letters:
+        if letter.sha256 is not None:
+            failed.setdefault((letter.source, letter.window), []).append(letter.key)
+    for (source, window), keys in sorted(failed.items()):
+        config = launch.step_config(source, "parsed_docs", retry_keys=keys)
+        done += runs.run(source, [window], config=config)
+    for source in forget_etags(catalog, letters):
+        done += runs.run(source, [written_windows(catalog, source)[-1]])
+    return done
