@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rag_platform.commands.ask import ask, mcp
 from rag_platform.commands.context import (
     as_json_option,
     fail,
@@ -22,8 +23,9 @@ from rag_platform.commands.context import (
 from rag_platform.commands.costs import costs
 from rag_platform.commands.enrich import enrich, enrich_what_is_new, show
 from rag_platform.commands.evaluate import compare, evaluate
-from rag_platform.commands.group import Cli, DefaultsToList
+from rag_platform.commands.group import Cli
 from rag_platform.commands.indexes import experiment, indexes, promote, rollback
+from rag_platform.commands.letters import dead_letters
 from rag_platform.commands.models import models
 from rag_platform.commands.notify import notify
 from rag_platform.commands.predict import predict
@@ -53,7 +55,7 @@ def main(debug: bool, verbose: bool) -> None:
 
 for command in (
     *(enrich, reviews, costs, rides, simulate_rides, train, predict, models, notify),
-    *(evaluate, compare, promote, rollback, indexes, experiment),
+    *(evaluate, compare, promote, rollback, indexes, experiment, ask, mcp, dead_letters),
 ):
     main.add_command(command)
 
@@ -250,83 +252,18 @@ def _points(platform: "Platform", index: str) -> int | None:
         return None
 
 
-@main.group("dead-letters", cls=DefaultsToList)
-def dead_letters() -> None:
-    """Documents without a text: list them (by default), or try them again."""
-
-
-@dead_letters.command("list")
-@click.option("--source", metavar="NAME", help="Of one source only, of `rides`, or of a model.")
-@as_json_option
-def list_letters(source: str | None, as_json: bool) -> None:
-    """What could not be used, and why: documents without a text, steps that failed for one.
-
-    Records of the rides are listed by --source rides, those of a model by its name.
-    """
-    with open_platform() as platform:
-        from rag_platform.documents.dead_letters import letters, step_letters
-
-        settings = platform.settings
-        # Pipelines of records, which have no documents.
-        others = [*settings.models, *(["rides"] if settings.rides else [])]
-        if source and source not in others:
-            platform.source_settings(source)
-        found = letters(platform.catalog, source=source)
-        for name in [source] if source else settings.enrichment.sources:
-            found += step_letters(platform.catalog, name)
-        if as_json:
-            print_json([letter.as_json() for letter in found])
-            return
-        from rag_platform.commands.output import letter_lines, out
-
-        out().print(*(letter_lines(found) if found else ["No dead letters."]), sep="\n")
-
-
-@dead_letters.command("replay")
-@click.argument("source", required=False)
-@click.option("--reason", metavar="CODE", help="Of one reason only.")
-@as_json_option
-def replay_dead_letters(source: str | None, reason: str | None, as_json: bool) -> None:
-    """Try dead letters again. Quarantined ones are left until their bytes or the parser change."""
-    with open_runs(source) as runs:
-        from rag_platform.commands import runs as verbs
-        from rag_platform.documents.dead_letters import letters
-
-        platform = runs.platform
-        known = list(platform.settings.sources)
-        found = [
-            letter
-            for letter in letters(platform.catalog, source=source)
-            if letter.source in known and reason in (None, letter.reason)
-        ]
-        chosen = [letter for letter in found if not letter.quarantined]
-        done = verbs.replay_letters(runs, chosen)
-        left = {letter.doc_id for letter in letters(platform.catalog)}
-        healed = [letter.key for letter in chosen if letter.doc_id not in left]
-        counts = {
-            "tried": len(chosen),
-            "healed": len(healed),
-            "quarantined": len(found) - len(chosen),
-        }
-        if as_json:
-            print_json(counts | {"runs": [run.as_json() for run in done]})
-        else:
-            click.echo(
-                f"{len(chosen)} tried again, {len(healed)} have a text now, "
-                f"{len(found) - len(chosen)} left in quarantine."
-            )
-        fail_on_problems(done)
-
-
 @main.command()
 @click.option("--repair", is_flag=True, help="Rebuild what drifted; costs no embedding.")
+@click.option("--full", is_flag=True, help="Read every point, however many there are.")
 @_index
 @as_json_option
-def reconcile(repair: bool, index: str | None, as_json: bool) -> None:
+def reconcile(repair: bool, full: bool, index: str | None, as_json: bool) -> None:
     """Compare the indexes with the catalog. Exits 1 where they do not agree at the end."""
     with open_platform() as platform:
         names = [index] if index else platform.indexes
-        reports = [platform.reconciler(name).run(repair=repair) for name in names]
+        reports = [
+            platform.reconciler(name).run(repair=repair, full=full or None) for name in names
+        ]
         if as_json:
             print_json([found.as_json() for found in reports])
         else:

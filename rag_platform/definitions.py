@@ -13,6 +13,7 @@ from rag_platform.defs.enrichment.definitions import enrichment
 from rag_platform.defs.indexes.evaluation import evaluations
 from rag_platform.defs.indexes.lifecycle import lifecycle
 from rag_platform.defs.operations.costs import costs_definitions
+from rag_platform.defs.operations.dead_letters import letters_definitions
 from rag_platform.defs.operations.definitions import operations
 from rag_platform.defs.operations.notifications import notification_definitions
 from rag_platform.defs.operations.prompts import prompts_definitions
@@ -35,6 +36,7 @@ defs = dg.Definitions.merge(
     training(_settings),
     operations(_settings),
     costs_definitions(),
+    letters_definitions(),
     notification_definitions(_settings, model_lines),
     prompts_definitions(_settings),
     dg.Definitions(

@@ -27,6 +27,7 @@ from rag_platform.storage.vectors.base import FILTER_FIELDS
 if TYPE_CHECKING:
     import mcp_types
     from mcp.server.lowlevel.server import Server
+    from mcp.server.transport_security import TransportSecuritySettings
 
 logger = logging.getLogger(__name__)
 
@@ -254,9 +255,11 @@ def serve_http(server: "Server[Any]", listener: socket.socket, *, token: str | N
     """
     import uvicorn
 
-    host = listener.getsockname()[0]
     app = server.streamable_http_app(
-        streamable_http_path=PATH, json_response=True, stateless_http=True, host=host
+        streamable_http_path=PATH,
+        json_response=True,
+        stateless_http=True,
+        transport_security=_known_names(listener),
     )
     config = uvicorn.Config(
         _Guarded(app, token) if token else app,
@@ -266,6 +269,21 @@ def serve_http(server: "Server[Any]", listener: socket.socket, *, token: str | N
         timeout_graceful_shutdown=5,
     )
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _known_names(listener: socket.socket) -> "TransportSecuritySettings":
+    """Only its own names for a server that is for this machine: a page in a browser could reach it
+    by another (DNS rebinding). Others are reached by names that are not known here, with a token.
+    """
+    from mcp.server.transport_security import TransportSecuritySettings
+
+    host = listener.getsockname()[0]
+    if not ipaddress.ip_address(host).is_loopback:
+        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    names = [f"[{host}]:*" if ":" in host else f"{host}:*", "localhost:*"]
+    return TransportSecuritySettings(
+        allowed_hosts=names, allowed_origins=[f"http://{name}" for name in names]
+    )
 
 
 def listen(host: str, port: int, *, token: str | None = None) -> socket.socket:

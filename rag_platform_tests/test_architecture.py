@@ -28,8 +28,9 @@ ROWS: list[tuple[str, ...]] = [
     ("defs",),
     ("resources",),
     ("platform",),
-    ("platform_documents", "platform_indexes"),
+    ("platform_documents", "platform_erasure", "platform_indexes"),
     ("platform_llm", "platform_training"),
+    ("erasure",),
     ("enrichment", "indexing", "mcp_server", "operations", "rides", "training"),
     ("documents", "retrieval", "demo"),
     ("encoders",),
@@ -65,7 +66,6 @@ HEAVY = frozenset(
         "protego",
         "rapidocr",
         "re2",
-        "rensa",
         "tesserocr",
         "lxml",
         "matplotlib",
@@ -220,7 +220,7 @@ def test_loading_the_code_location_imports_nothing_heavy(tmp_path: Path) -> None
     )
     home = tmp_path / "home"
     loaded = _modules_after(
-        "from rag_platform.definitions import defs\nassert len(defs.resolve_all_asset_keys()) == 9",
+        "from rag_platform.definitions import defs\nassert len(defs.resolve_all_asset_keys()) == 10",
         {"RAG_PLATFORM_CONFIG": str(settings), "RAG_PLATFORM_HOME": str(home)},
     )
     assert "dagster" in loaded

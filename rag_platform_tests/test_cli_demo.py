@@ -1,5 +1,6 @@
 """The demo: day by day, nothing twice, and an answer at the end."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,15 +9,23 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rag_platform.settings import PROJECT_ROOT
+from rag_platform_tests.training.conftest import mlflow_template  # noqa: F401
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> Iterator[dict[str, str]]:
+def env(
+    tmp_path: Path,
+    mlflow_template: Path,  # noqa: F811
+) -> Iterator[dict[str, str]]:
+    (tmp_path / "home").mkdir()
+    shutil.copyfile(mlflow_template, tmp_path / "home" / "mlflow.db")
     yield {
         "RAG_PLATFORM_CONFIG": str(PROJECT_ROOT / "platform.yaml"),
         "RAG_PLATFORM_HOME": str(tmp_path / "home"),
         "DAGSTER_HOME": str(tmp_path / "home" / "dagster"),
         "RAG_PLATFORM__AUTOMATION": "false",
+        # Of the two models that the demo trains, the quicker one is enough here.
+        "RAG_PLATFORM__MODELS__INTENT_CLASSIFIER__ENABLED": "false",
     }
     sys.modules.pop("rag_platform.definitions", None)
 
@@ -50,6 +59,7 @@ def test_the_demo_goes_on_where_it_stopped_and_pays_nothing_twice(
     report = tmp_path / "home" / "storage" / "rides" / "reports" / "2026-06-30.html"
     assert str(report) in first.stdout
     assert report.is_file()
+    assert "credit_risk_scorer version 1 serves. Gates: " in first.stdout
     assert "Question:" in first.stdout
     assert "rag-platform reset" in first.stdout
     second = run(env, "demo", "--days", "2")

@@ -20,8 +20,7 @@ from rag_platform.errors import PlatformError
 from rag_platform.mcp_server import CannotServe, Library, listen, mcp_server
 from rag_platform.retrieval.answers import Answer
 from rag_platform.retrieval.search import Result
-from rag_platform_tests.retrieval.shelves import DOCUMENTS, filled, text_hash
-from rag_platform_tests.retrieval.test_answers import ORDER, result
+from rag_platform_tests.retrieval.shelves import DOCUMENTS, ORDER, filled, result, text_hash
 
 QUESTION = "How long is black tea steeped?"
 TOKEN = "a-token-of-many-letters"
@@ -210,12 +209,7 @@ async def keys(client: Client, query: str = "black tea key") -> set[str]:
 
 
 def command(*arguments: str) -> list[str]:
-    return [
-        "-c",
-        "from rag_platform.cli import main; from rag_platform.commands.ask import ask, mcp; main.add_command(mcp); main.add_command(ask); main()",
-        "mcp",
-        *arguments,
-    ]
+    return ["-c", "from rag_platform.cli import main; main()", "mcp", *arguments]
 
 
 def test_over_standard_input_and_output(state: dict[str, str]) -> None:
@@ -282,10 +276,12 @@ def test_over_http_with_a_token_for_a_reader_in_a_group(state: dict[str, str]) -
             headers = {"Authorization": header} if header else {}
             refused = httpx2.post(url, json={"jsonrpc": "2.0", "id": 1}, headers=headers)
             assert refused.status_code == 401
-        # A page in a browser may not ask either.
+        # A page in a browser may not ask either, nor by a name that it gave this machine.
         known = {"Authorization": f"Bearer {TOKEN}"}
         strange = httpx2.post(url, json={}, headers=known | {"Origin": "http://evil.example"})
         assert strange.status_code == 403
+        renamed = httpx2.post(url, json={}, headers=known | {"Host": "evil.example:80"})
+        assert renamed.status_code == 421
 
         async def connected() -> None:
             async with (

@@ -352,7 +352,7 @@ class Eraser:
             redact=asked["redact"],
             at=time.time(),
             found=asked["found"],
-            left=dict.fromkeys(asked["found"], 0) | left,
+            left={**dict.fromkeys(asked["found"], 0), **left},
             remarks=remarks,
         )
         self._keep(row, receipt={"receipt": written})

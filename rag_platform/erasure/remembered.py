@@ -111,7 +111,7 @@ def _chunker(written: str) -> Chunker | None:
         int(size),
         overlap=int(overlap),
         embedder=WordLlamaEmbedder() if is_semantic else None,
-        rules=pairs,  # type: ignore[arg-type]
+        rules=pairs,
     )
 
 

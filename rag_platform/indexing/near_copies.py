@@ -40,9 +40,9 @@ def near_copies_of(
 
 def _of_a_group() -> sa.ColumnElement[bool]:
     """Documents that are a near copy, or have one."""
-    held, other = near_documents, near_documents.alias("other")
+    held, copy = near_documents, near_documents.alias("copy")
     has_copies = sa.exists().where(
-        other.c.canonical == held.c.doc_id, other.c.doc_id != held.c.doc_id
+        copy.c.canonical == held.c.doc_id, copy.c.doc_id != held.c.doc_id
     )
     return sa.or_(held.c.canonical != held.c.doc_id, has_copies)
 

@@ -82,15 +82,16 @@ class PublishedFields(PayloadFields):
         if not self.waiting():
             return figures
         version = self._version()
-        with (
-            self.catalog.exclusive(f"index-{self.index}"),
-            self._vectors.open(
+        with self.catalog.exclusive(f"index-{self.index}"):
+            # Asked again under the lock: a collection that was retired must not come back.
+            if not self.waiting():
+                return figures
+            with self._vectors.open(
                 self.index,
                 dimension=version.embedder.dimension,
                 fingerprint=version.fingerprint,
-            ) as collection,
-        ):
-            self.apply(collection, figures)
+            ) as collection:
+                self.apply(collection, figures)
         return figures
 
     def behind(self) -> sa.Select[Any]:

@@ -58,8 +58,9 @@ class VectorIndex:
         name = self._index.name
         with self._catalog.exclusive(f"index-{name}"):
             # Asked under the lock: a collection that is being retired must not come back.
-            if name not in retired(self._catalog):
-                self._apply(window, figures)
+            if name in retired(self._catalog):
+                return figures
+            self._apply(window, figures)
         note_figures(
             self._catalog,
             name,

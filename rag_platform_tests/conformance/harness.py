@@ -138,7 +138,8 @@ class World:
         self.home = root / home
         if not (self.home / "catalog.db").exists():
             new_catalog(self.home / "catalog.db")
-        self._source = {"max_deletion_share": max_deletion_share}
+        # What is a near copy of what is worked out elsewhere: tests of the indexing tell.
+        self._source = {"max_deletion_share": max_deletion_share, "near_duplicates": None}
         self.engine = engine
         self.quick = quick
         self.folder = Folder(root / "docs")

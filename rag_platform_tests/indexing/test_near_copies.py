@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from rag_platform.documents.near_duplicates import NearDuplicates
-from rag_platform.documents.page import passes_of
-from rag_platform.indexing.near_copies import NearCopies
+from rag_platform.indexing.near_copies import NearCopies, near_copies_of
 from rag_platform.indexing.payloads import PayloadFigures
 from rag_platform.settings import Settings
+from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.schema import index_documents, near_documents
 from rag_platform_tests.conformance.corpus import Folder
 from rag_platform_tests.conformance.embedders import CountingEmbedder
 from rag_platform_tests.conformance.harness import BATCH, CountedPlatform
@@ -26,36 +28,28 @@ class Notes:
 
     def __init__(self, root: Path) -> None:
         self.folder = Folder(root / "notes")
+        self._home = root / "home"
         self.embedder = CountingEmbedder(embedder("wordllama"), batch_size=BATCH)
-        source = {"url": self.folder.root.as_uri(), "start": DAYS[0]}
+        self.open()
+
+    def open(self, **rules: Any) -> None:
+        """A platform on the same state, with settings of the source."""
+        source = {"url": self.folder.root.as_uri(), "start": DAYS[0], **rules}
+        tree = {"home": self._home, "sources": {NAME: source}, "indexes": {INDEX: {}}}
         self.platform = CountedPlatform(
-            Settings.model_validate(
-                {"home": root / "home", "sources": {NAME: source}, "indexes": {INDEX: {}}}
-            ),
-            embedders={"wordllama": self.embedder},
-            quick=True,
+            Settings.model_validate(tree), embedders={"wordllama": self.embedder}, quick=True
         )
-        self.near = NearDuplicates(NAME, catalog=self.platform.catalog, threshold=0.9)
         self.copies = NearCopies(INDEX, NAME, catalog=self.platform.catalog)
 
-    def sync(self, window: str) -> PayloadFigures:
+    def sync(self, window: str) -> None:
         for stage in (self.platform.raw, self.platform.parsed, self.platform.clean):
             stage(NAME).run(window)
-        self.group(window)
         self.platform.chunks(NAME, INDEX).run(window)
         self.platform.embeddings(NAME, INDEX).run(window)
         self.platform.vector_index(NAME, INDEX).run(window)
-        return self.refresh()
 
-    def group(self, window: str) -> None:
-        """What the hook of clean_docs does."""
-        with self.platform.catalog.read() as connection:
-            numbers = passes_of(connection, NAME, window)
-        for number in numbers:
-            part = self.platform.clean(NAME).part(window, number)
-            assert part is not None
-            batches = self.platform.pages.read(part, columns=["doc_id", "text_hash", "text"])
-            self.near(window, number, (batch.to_pylist() for batch in batches))
+    def close(self) -> None:
+        self.platform.close()
 
     def refresh(self) -> PayloadFigures:
         figures = PayloadFigures()
@@ -78,7 +72,7 @@ class Notes:
 def notes(tmp_path: Path) -> Iterator[Notes]:
     found = Notes(tmp_path)
     yield found
-    found.platform.close()
+    found.close()
 
 
 def test_points_follow_their_groups_without_embedding(notes: Notes) -> None:
@@ -91,12 +85,41 @@ def test_points_follow_their_groups_without_embedding(notes: Notes) -> None:
     assert notes.canonicals() == {"a.md": "a.md", "b.md": None, "c.md": "a.md"}
     embedded = len(notes.embedder.texts)
     assert notes.refresh() == PayloadFigures()
-    assert notes.copies.waiting() == 0
     notes.folder.write("a.md", "Now this is another text, too, with nothing left of the old one.")
     notes.sync(DAYS[2])
     assert notes.canonicals() == dict.fromkeys(("a.md", "b.md", "c.md"))
     assert len(notes.embedder.texts) == embedded + 1
     assert notes.platform.reconciler(INDEX).run(repair=False).agrees
+
+
+def test_both_addresses_stand_in_one_result(notes: Notes) -> None:
+    notes.folder.write("a.md", TEXT)
+    notes.folder.write("b.md", TEXT.replace("word59", "other"))
+    notes.folder.write("c.md", TEXT.replace("word0 ", "more "))
+    notes.sync(DAYS[0])
+    with notes.platform.searcher() as searcher:
+        found = searcher.search("word1 word2 word3 other", 10)
+    [result] = found
+    assert "other" in result.text
+    assert [uri.rpartition("/")[2] for uri in result.uris] == ["b.md", "a.md", "c.md"]
+
+
+def test_the_setting_takes_effect_with_the_next_run(notes: Notes) -> None:
+    notes.folder.write("a.md", TEXT)
+    notes.folder.write("b.md", TEXT.replace("word59", "other"))
+    together = {"a.md": "a.md", "b.md": "a.md"}
+    for rules, carried in (
+        ({"near_duplicates": None}, dict.fromkeys(together)),
+        ({"near_duplicates": 0.9}, together),
+        ({"near_duplicates": 0.99}, dict.fromkeys(together)),
+        ({"near_duplicates": 0.6}, together),
+        ({"near_duplicates": None}, dict.fromkeys(together)),
+    ):
+        notes.close()
+        notes.open(**rules)
+        notes.sync(DAYS[0])
+        assert notes.canonicals() == carried, rules
+    assert len(notes.embedder.texts) == 2
 
 
 def test_a_run_killed_before_its_record_is_taken_up(
@@ -125,3 +148,24 @@ def test_a_run_killed_before_its_record_is_taken_up(
     assert notes.copies.waiting() == 0
     assert notes.canonicals() == {"a.md": None, "b.md": None}
     assert notes.platform.reconciler(INDEX).run(repair=False).agrees
+
+
+def test_marks_are_compared_alike_in_both_databases(shared: Catalog) -> None:
+    ids = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(3)]
+    held = {"index_name": INDEX, "source": NAME, "seq": 1, "claimed": 1, "window": DAYS[0]}
+    held |= {"pass_no": 1, "chunks": 1, "digest": "d", "text_hash": "t"}
+    near = {"source": NAME, "text_hash": "t", "similarity": 1.0, "rule": "r"}
+    with shared.begin() as connection:
+        for number, doc_id in enumerate(ids):
+            canonical = ids[min(number, 1)]  # the last is a copy of the second
+            row = near | {"doc_id": doc_id, "canonical": canonical}
+            connection.execute(sa.insert(near_documents).values(row))
+            connection.execute(sa.insert(index_documents).values(held | {"doc_id": doc_id}))
+    copies = NearCopies(INDEX, NAME, catalog=shared)
+    assert copies.waiting() == 2
+    with shared.read() as connection:
+        carried = near_copies_of(connection, {**dict.fromkeys(ids, "t"), ids[1]: "another"})
+    assert [carried[doc_id].payload for doc_id in ids] == [{}, {}, {"canonical": ids[1]}]
+    copies._record("canonical", {ids[2]: carried[ids[2]].mark})
+    assert copies.waiting() == 1
+    assert NearCopies("other", NAME, catalog=shared).waiting() == 0

@@ -144,6 +144,7 @@ def test_the_built_in_prompts(catalog: Catalog) -> None:
         "document_summary": ["entities", "text", "title"],
         "document_translation": ["language", "text", "to"],
         "financial_answer": ["context", "question"],
+        "passage_answer": ["passages", "question"],
         "ride_summary": ["ride"],
     }
     for prompt in found.values():

@@ -49,6 +49,12 @@ def test_in_other_languages(question: str, passages: list[str], expected: int) -
     assert match(question, passages).sentences[0].passage == expected
 
 
+def test_a_single_sentence_is_enough() -> None:
+    passage = ["The rival steeps black tea for nine minutes."]
+    assert match("How long is black tea steeped?", passage).likeness > 0.6
+    assert match("Who heats the water of the boiler?", passage).likeness < 0.2
+
+
 def test_nothing_to_go_by_matches_nothing() -> None:
     assert match("???", [TEA]) == NO_MATCH
     assert match("Which tea?", []) == NO_MATCH

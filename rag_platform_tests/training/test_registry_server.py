@@ -34,7 +34,11 @@ def server(mlflow_template: Path, tmp_path: Path) -> Iterator[MlflowServer]:
 
 
 def test_a_server_and_its_outages(
-    server: MlflowServer, tmp_path: Path, catalog: Catalog, caplog: pytest.LogCaptureFixture
+    server: MlflowServer,
+    tmp_path: Path,
+    catalog: Catalog,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     registry = ModelRegistry(server.uri, home=tmp_path / "home", catalog=catalog)
     promotions = Promotions(catalog, registry, Outbox(catalog))
@@ -63,7 +67,8 @@ def test_a_server_and_its_outages(
     assert set(before["version"]) == {"2"}
 
     # A server that hangs, and one that is gone.
-    for end, most_s in ((signal.SIGSTOP, 25.0), (signal.SIGKILL, 5.0)):
+    monkeypatch.setattr("rag_platform.storage.mlflow._REACH_S", 2.0)
+    for end, most_s in ((signal.SIGSTOP, 10.0), (signal.SIGKILL, 5.0)):
         server.send(end)
         started = time.monotonic()
         assert predictor.predict(rows).equals(before)
@@ -78,6 +83,7 @@ def test_a_server_and_its_outages(
     promotions.withdraw(NAME, actor="rollout", reason="errors")
     assert promotions.rollout(NAME) is None
 
+    monkeypatch.undo()
     server.start()
     assert promotions.rollback(NAME, actor="ann", reason="bad").version == "1"
     assert registry.aliases(NAME) == {"champion": "1"}

@@ -139,10 +139,13 @@ def _clean(name: str, settings: Settings) -> dg.AssetsDefinition:
     def clean_docs(
         context: dg.AssetExecutionContext, platform: PlatformResource
     ) -> dg.MaterializeResult:
+        from rag_platform.operations.dead_letters import tell_of_many
+
         parts = platform.parts
         for window in context.partition_keys:
             with one_line():
                 result = parts.clean(name).run(window)
+            tell_of_many(parts.catalog, parts.outbox, name, [window])
             context.add_asset_metadata(
                 _page_metadata(parts, name, window) | metadata.figures(asdict(result)),
                 partition_key=window,
@@ -308,7 +311,8 @@ def _common(
 
 
 def _page_metadata(parts: Platform, name: str, window: str) -> dict[str, Any]:
-    from rag_platform.documents.dead_letters import letters
+    from rag_platform.documents.dead_letters import letters, remedy
+    from rag_platform.documents.near_report import near_copies
     from rag_platform.documents.report import report
 
     page = report(parts.catalog, name, window)
@@ -321,9 +325,16 @@ def _page_metadata(parts: Platform, name: str, window: str) -> dict[str, Any]:
         "dead letters": len(dead),
     }
     if dead:
-        rows = [[d.key, d.stage, d.reason, d.detail, d.attempts] for d in dead[:20]]
-        header = ["document", "stage", "reason", "detail", "attempts"]
+        rows = [
+            [d.key, d.stage, d.reason, d.detail, d.attempts, remedy(d.reason)] for d in dead[:20]
+        ]
+        header = ["document", "stage", "reason", "detail", "attempts", "what to do"]
         found["dead letter list"] = metadata.table(header, rows)
+    near = near_copies(parts.catalog, name, window)
+    if near.copies:
+        found["near copies"] = near.copies
+        pairs = [[pair.key, pair.canonical, f"{pair.similarity:.3f}"] for pair in near.pairs]
+        found["near copy list"] = metadata.table(["document", "near copy of", "likeness"], pairs)
     return found
 
 

@@ -18,9 +18,7 @@ from rag_platform.documents.sources.base import (
 from rag_platform.documents.sources.kinds.api import ApiOptions, ApiSource
 from rag_platform.documents.sources.registry import BadSource, open_source
 from rag_platform.documents.sources.selection import Selection
-from rag_platform.retrieval.readers import Reader
 from rag_platform_tests.documents.conftest import MakeDocs
-from rag_platform_tests.documents.test_access import acls
 from rag_platform_tests.servers.json_api import PATH, JsonApi, Reply
 
 EVERYTHING = Selection.of(("**",), ())
@@ -95,6 +93,11 @@ def test_what_happened_since_the_cursor(api: JsonApi) -> None:
     assert {key: one.gone for key, one in found.items()} == {"b": True, "a": False, "d": False}
     assert (text_of(later, "a"), later.fetch("b")) == ("later", None)
     assert json.loads(later.cursor() or "")["cursor"] == "6"
+
+
+def test_a_listing_holds_what_it_says_last_of_an_item(api: JsonApi) -> None:
+    api.items = [item("a"), item("b", removed=True), item("a", removed=True), item("b")]
+    assert list(read(source(api, deleted="removed"))) == ["b"]
 
 
 def test_a_last_page_without_a_cursor_is_asked_again() -> None:
@@ -437,34 +440,3 @@ def test_a_listing_through_the_log(api: JsonApi, make_docs: MakeDocs) -> None:
     api.items = [item("a", "one, edited"), item("c", "mended")]
     assert docs.ask(SECOND).changes == {"updated": 2, "deleted": 1}
     assert docs.raw_keys(SECOND, 1) == ["a", "c"]
-
-
-def test_a_feed_through_the_log(api: JsonApi, make_docs: MakeDocs) -> None:
-    docs = make_docs(url=api.url, options=options(api, incremental=True, deleted="removed"))
-    api.items = [item("a", "one"), item("b", "two")]
-    assert docs.ask(FIRST).changes == {"inserted": 2}
-    api.items += [item("a", removed=True), item("b", "two")]
-    assert docs.ask(SECOND).changes == {"deleted": 1}
-    api.first.append(Reply(body=b'{"items": 5}'))
-    api.items.append(item("c", "three"))
-    with pytest.raises(SourceUnavailable):
-        docs.ask(THIRD)
-    assert docs.ask(THIRD).changes == {"inserted": 1}
-    assert [asked.query.get("cursor") for asked in api.asked[-2:]] == ["4", "5"]
-
-
-def test_readers_that_items_tell_need_no_further_rule(make_docs: MakeDocs, api: JsonApi) -> None:
-    docs = make_docs(url=api.url, options=options(api, acl="readers"))
-    api.items += [item("a", readers=["hr"]), item("b", readers=["\ud800"]), item("c")]
-    docs.run(FIRST)
-    assert acls(docs) == {"a": ["hr"], "b": [], "c": []}
-    assert docs.platform.reader(groups=["hr"]) == Reader("default", ("hr",))
-
-
-def test_an_etag_that_cannot_be_sent_back(make_docs: MakeDocs, api: JsonApi) -> None:
-    docs = make_docs(url=api.url, options=options(api, url="href"))
-    api.items += [{"id": "a", "href": "/f/a"}]
-    api.files["/f/a"] = Reply(200, b"text", {"ETag": '"\u00e9"'})
-    docs.run(FIRST)
-    assert docs.run(SECOND).changes == {}
-    assert docs.outcomes(SECOND) == {"unchanged": 1}

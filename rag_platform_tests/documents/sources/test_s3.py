@@ -65,7 +65,7 @@ def test_keys_that_are_no_paths_stand_in_nobodys_way(s3_server: S3Server, bucket
     assert fetched.content == b"good"
 
 
-@pytest.mark.parametrize("key", ["a//b.md", "../x.md", "a/./b.md", "/a.md", "a.md/"])
+@pytest.mark.parametrize("key", ["a//b.md", "../x.md", "a/./b.md", "/a.md", "a.md/", "a\0.md"])
 def test_a_listed_key_that_is_no_path(key: str) -> None:
     """Servers in front of a file system keep such keys off; S3 itself takes them."""
 
@@ -78,7 +78,7 @@ def test_a_listed_key_that_is_no_path(key: str) -> None:
             yield {"Contents": [row]}
 
     source = S3Source("s3://b/docs", EVERYTHING, store=None, client=Client())
-    one = listed(source)[key]
+    one = listed(source)[key.replace("\0", "\\x00")]
     assert (one.failure, one.modified, one.size) == ("bad_name", 7.0, 3)
 
 

@@ -181,6 +181,8 @@ class ApiSource(Source):
                 self._take(item, spool, now)
             self._reached = page.cursor
         for batch in spool.batches():
+            if self.complete:  # what has gone is as if it were not listed
+                batch = [found for found in batch if not found.gone]
             if self._options.url is None:
                 yield batch
             else:  # known by the source itself, which then asks for it or not
@@ -332,8 +334,6 @@ class ApiSource(Source):
         elif key not in self._selection:
             return
         gone = not problem and self._is_gone(item)
-        if gone and self.complete:  # as if it were not listed
-            return
         content = None if problem or gone else self._content(item)
         if not (problem or gone) and content is None:
             problem = f"no text at {options.text or options.url}"
