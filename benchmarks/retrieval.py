@@ -1,7 +1,7 @@
 """How well the indexes find what is asked for, by recipe and by leg.
 
     python benchmarks/retrieval.py CORPORA_FOLDER [--sets cranfield,scifact,xquad_en,finance]
-        [--minilm] [--state FOLDER]
+        [--recipes wordllama,english,minilm] [--state FOLDER]
 
 CORPORA_FOLDER holds ir_cranfield, ir_scifact and ir_xquad (in the form of BEIR) and finance_pdf_qa
 (12 filings as PDF, questions with the page of the evidence). Every document is a file of its own
@@ -45,7 +45,7 @@ BEIR = {"cranfield": "ir_cranfield", "scifact": "ir_scifact", "xquad_en": "ir_xq
 FINANCE = "finance_pdf_qa"
 RECIPES: dict[str, Any] = {
     "wordllama": {},
-    "wordllama, BM25 of English": {"sparse": "english"},
+    "english": {"sparse": "english"},
     "minilm": {"embedder": "minilm"},
 }
 TIMED = 100
@@ -106,7 +106,9 @@ def half(query: GoldenQuery) -> str:
 
 
 def halves(golden: Golden) -> dict[str, list[int]]:
-    """The places of all queries, and of those of each half."""
+    """The places of all queries, and of those of each half where one was chosen on."""
+    if golden.source == FINANCE:
+        return {"all": [*range(len(golden.queries))]}
     parts: dict[str, list[int]] = {"all": [], "chosen on": [], "reported": []}
     for place, query in enumerate(golden.queries):
         parts["all"].append(place)
@@ -232,9 +234,10 @@ def page(rows: Sequence[Row], comparisons: Sequence[Row]) -> str:
     """The results as Markdown."""
     lines = [
         heading("Retrieval"),
-        "`python benchmarks/retrieval.py CORPORA_FOLDER --minilm`. Chunks of at most 400 tokens "
-        "with 40 of overlap; passages count for their documents (finance, pages: for the page "
-        "they begin on). What there is to choose was chosen on one half of the queries; "
+        "`python benchmarks/retrieval.py CORPORA_FOLDER`. Recipes: `wordllama` is the default, "
+        "`english` has one BM25 for all languages without titles, `minilm` is the extra. Chunks "
+        "of at most 400 tokens with 40 of overlap; passages count for their documents (finance, "
+        "pages: for the page they begin on). What there is to choose was chosen on one half of the queries; "
         "`reported` is the other. `words only` and `vectors only` are the legs alone, `by rank, "
         "1:2` is reciprocal rank fusion with BM25 counted twice. Seconds: the whole chain; ms: "
         "median of a search for 10 passages.",
@@ -247,8 +250,9 @@ def page(rows: Sequence[Row], comparisons: Sequence[Row]) -> str:
     for (name, recipe, search, part), row in by.items():
         if part != "all":
             continue
-        other = [by[name, recipe, search, which][METRIC] for which in ("chosen on", "reported")]
-        figures = [f"{x:.3f}" for x in (row[METRIC], *other, row["recall@10"])]
+        others = (by.get((name, recipe, search, which)) for which in ("chosen on", "reported"))
+        halves_of = [f"{other[METRIC]:.3f}" if other else "" for other in others]
+        figures = [f"{row[METRIC]:.3f}", *halves_of, f"{row['recall@10']:.3f}"]
         # A leg alone is filled up with what the other found, below its own.
         figures += [f"{row['recall@100']:.3f}" if search == "fused" else "", f"{row['mrr@10']:.3f}"]
         lines.append(
@@ -295,17 +299,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--sets", default=",".join([*BEIR, "finance"]))
-    parser.add_argument("--minilm", action="store_true", help="with that recipe, which takes long")
+    parser.add_argument("--recipes", default=",".join(RECIPES), help="the first is compared with")
     parser.add_argument("--state", type=Path, help="kept, and gone on with; by default thrown away")
     options = parser.parse_args()
     rows: list[Row] = []
     comparisons: list[Row] = []
-    recipes = [recipe for recipe in RECIPES if recipe != "minilm" or options.minilm]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as scratch:
         work = Path(scratch)
         for documents, goldens in sets(options.folder, options.sets.split(","), work):
             first: list[Measured] = []
-            for recipe in recipes:
+            for recipe in options.recipes.split(","):
                 state = options.state or work / "state"
                 with platform_of(state, documents, goldens[0].source, recipe) as platform:
                     found = measure(platform, goldens, recipe)

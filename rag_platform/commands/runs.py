@@ -13,7 +13,6 @@ from urllib.parse import unquote, urlsplit
 from rag_platform import demo
 from rag_platform.commands.progress import StepProgress
 from rag_platform.defs.operations import launch
-from rag_platform.documents.dead_letters import DeadLetter, forget_etags
 from rag_platform.documents.page import passes_of
 from rag_platform.errors import PlatformError
 from rag_platform.indexing.progress import unfinished_windows
@@ -182,19 +181,6 @@ def replay_here(runs: Runs, wanted: Replay) -> list[PageRun]:
     done: list[PageRun] = []
     for batch in launch.batches(runs.platform.settings, wanted.source, wanted.windows):
         done += runs.run(wanted.source, batch, keys=wanted.keys, config=wanted.config)
-    return done
-
-
-def replay_letters(runs: Runs, letters: Sequence[DeadLetter]) -> list[PageRun]:
-    """Parse again what failed to parse; read again what could not be read."""
-    catalog = runs.platform.catalog
-    done: list[PageRun] = []
-    failed = {(letter.source, letter.window) for letter in letters if letter.sha256 is not None}
-    for source, window in sorted(failed):
-        config = launch.step_config(source, "parsed_docs", retry_dead_letters=True)
-        done += runs.run(source, [window], config=config)
-    for source in forget_etags(catalog, letters):
-        done += runs.run(source, [written_windows(catalog, source)[-1]])
     return done
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,11 +97,18 @@ class ParsedDocs:
         """Where the parsed documents of one pass are kept."""
         return PartKey((self.source,), STAGE, window, pass_no, self.fingerprint)
 
-    def run(self, window: str, *, retry: bool = False, watch: Watch | None = None) -> ParseFigures:
+    def run(
+        self,
+        window: str,
+        *,
+        retry: bool | Collection[str] = False,
+        watch: Watch | None = None,
+    ) -> ParseFigures:
         """Parse what the page brought. Passes parsed before are reused.
 
-        With `retry`, failed documents are parsed again; without it only those whose parser or
-        limits have changed since. Documents in quarantine are not. Documents with pages that wait
+        With `retry`, failed documents are parsed again, all or those of these keys; without it
+        only those whose parser or limits have changed since. Documents in quarantine are not.
+        Documents with pages that wait
         for an OCR engine, or had too little time, are parsed again as soon as there is one, or
         more. `watch` is told of the pages of long documents.
         """
@@ -122,7 +129,7 @@ class ParsedDocs:
                     self._parse(part, pool, figures, watch, only=None, kept=iter(()))
         return figures
 
-    def _to_retry(self, window: str, pass_no: int, *, retry: bool) -> set[str]:
+    def _to_retry(self, window: str, pass_no: int, *, retry: bool | Collection[str]) -> set[str]:
         """Keys of this pass's dead letters that deserve another attempt."""
         attempt = self.attempt_fingerprint
         with self._catalog.read() as connection:
@@ -137,7 +144,8 @@ class ParsedDocs:
             return {
                 row.key
                 for row in rows
-                if row.fingerprint != attempt or (retry and row.attempts < MAX_ATTEMPTS)
+                if row.fingerprint != attempt
+                or (row.attempts < MAX_ATTEMPTS and _is_wanted(retry, row.key))
             }
 
     def _unread(self, part: PartKey) -> set[str]:
@@ -332,6 +340,10 @@ class _Work:
                 "metadata": json.dumps(outcome.metadata, ensure_ascii=False, sort_keys=True),
             }
         self._writer.add(row, size=len(row["text"] or "") + 200)
+
+
+def _is_wanted(retry: bool | Collection[str], key: str) -> bool:
+    return retry if isinstance(retry, bool) else key in retry
 
 
 def parsed_schema() -> Any:

@@ -26,7 +26,7 @@ DENSE_SHARE = {"": 0.25, "en": 0.3, "ar": 0.1, "el": 0.1, "hi": 0.1, "th": 0.1}
 # A document is judged by some stretches of it: one that quotes another language at its start is
 # not in that language.
 _STRETCHES = 4
-_STRETCH = 400
+_STRETCH = 150
 
 # Code, addresses and tags are in no language, and the model holds most of them for English.
 _NO_LANGUAGE = re.compile(r"```.*?```|`[^`]*`|https?://\S+|<[^<>]*>|[\d_|#*=+/\\]+", re.DOTALL)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 _ABBREVIATED = (
     "mr mrs ms dr prof sr jr st gen col capt lt sgt maj rev hon sen rep gov inc corp ltd co llc "
     "plc no nos vs etc e.g i.e cf al approx dept est fig figs eq sec ch vol pp ed eds jan feb mar "
-    "apr jun jul aug sep sept oct nov dec u.s u.k u.n a.m p.m d.c ca art bzw z.b usw sra dra núm pág"
+    "apr jun jul aug sep sept oct nov dec u.s u.k u.n a.m p.m d.c ca art bzw z.b usw sra dra núm "
+    "pág"
 )
 _ABBREVIATIONS = frozenset(_ABBREVIATED.split())
 _LONGEST_ABBREVIATION = 12  # with what may stand before it

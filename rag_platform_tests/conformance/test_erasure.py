@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from rag_platform.erasure.parts import StoredParts
 from rag_platform.erasure.receipts import Erasure, receipts
 from rag_platform.erasure.subjects import NoSuchDocument, NotErased, StillThere
 from rag_platform.platform_erasure import eraser
+from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import changes, dead_letters, documents, memo, search_log
+from rag_platform.storage.schema_base import metadata
 from rag_platform_tests.conformance.conftest import Build
 from rag_platform_tests.conformance.corpus import article, broken_pdf, fill, web_page
 from rag_platform_tests.conformance.harness import (
@@ -24,6 +27,7 @@ from rag_platform_tests.conformance.harness import (
     SOURCE,
     V1,
     WINDOWS,
+    CountedPlatform,
     World,
     assert_same,
 )
@@ -135,6 +139,9 @@ def check(world: World) -> None:
     assert texts == []
 
 
+@pytest.mark.parametrize(
+    "engine", [pytest.param("embedded", marks=pytest.mark.slow), "server"], indirect=True
+)
 def test_nothing_is_left_anywhere(history: World) -> None:
     before = {index: history.contents(index) for index in history.indexes}
     shared = set(history.chunk_texts(PUBLIC, V2)) & {SHARED}
@@ -206,7 +213,7 @@ def tripped_in(owner: Any, name: str, turn: int, *, after: bool) -> Iterator[Non
 
 
 _POINTS: dict[str, Callable[[int, bool], contextlib.AbstractContextManager[Any]]] = {
-    name: lambda turn, after, name=name: tripped(name, turn, after=after, act=raise_killed)  # type: ignore[misc]
+    name: lambda turn, after, name=name: tripped(name, turn, after=after, act=raise_killed)
     for name in ("catalog.commit", "page.write", "collection.delete")
 } | {
     "page.put": lambda turn, after: tripped_in(StoredParts, "_put", turn, after=after),
@@ -214,9 +221,15 @@ _POINTS: dict[str, Callable[[int, bool], contextlib.AbstractContextManager[Any]]
 }
 
 
+_KILLS = [(point, after) for point in _POINTS for after in (False, True)]
+_QUICK = [("catalog.commit", False), ("collection.delete", False), ("page.put", True)]
+
+
 @in_memory
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("point", _POINTS)
+@pytest.mark.parametrize(
+    ("point", "after"),
+    [pytest.param(*one, marks=() if one in _QUICK else pytest.mark.slow) for one in _KILLS],
+)
 def test_killed_at_every_step_and_run_again(build: Build, point: str, after: bool) -> None:
     history = live(build(), applied=False)
     before = {index: others(history, index) for index in history.indexes}
@@ -368,6 +381,28 @@ def test_what_comes_back_meanwhile_is_told(history: World, monkeypatch: pytest.M
     assert "dead_letters" not in found(done)
     assert rows_of(history, dead_letters) == []
     assert held(history, "private/anna.md") != []  # in the change log and the receipt
+
+
+@in_memory
+def test_on_postgresql(build: Build, postgres_catalog: str, tmp_path: Path) -> None:
+    world = build()
+    sqlite = world.another
+    with contextlib.closing(Catalog(postgres_catalog, lock_folder=tmp_path)) as catalog:
+
+        def another(**how: Any) -> CountedPlatform:
+            made = sqlite(**how)
+            made.__dict__["catalog"] = catalog
+            return made
+
+        world.another = another  # type: ignore[method-assign]
+        live(world)
+        (done,) = erase(world, SECRET, redact=True)
+        assert found(done)["changes: address"] == 3
+        assert done.receipt is not None
+        assert done.receipt["remarks"][-1].startswith("catalog: PostgreSQL")
+        rows = [str(row) for table in metadata.sorted_tables for row in rows_of(world, table)]
+        assert [row for row in rows if MARKER in row or SECRET in row] == []
+        check(world)
 
 
 @in_memory

@@ -80,8 +80,9 @@ class World:
         parts.clean(SOURCE).run(window)
         parts.translated(SOURCE).run(window)
         chain = parts.enrichment(SOURCE)
-        for step in (*chain.steps, chain.enriched):
+        for step in chain.steps:
             step.run(window)
+        chain.enriched.run(window)
         parts.chunks(SOURCE, "docs_v1").run(window)
         parts.embeddings(SOURCE, "docs_v1").run(window)
         parts.vector_index(SOURCE, "docs_v1").run(window)

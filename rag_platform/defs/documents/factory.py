@@ -33,6 +33,8 @@ class ParsedDocsConfig(dg.Config):
     """What to parse."""
 
     retry_dead_letters: bool = False
+    # Of these documents only.
+    retry_keys: list[str] | None = None
 
 
 def chain(name: str, settings: Settings) -> list[dg.AssetsDefinition]:
@@ -112,11 +114,11 @@ def _parsed(name: str, settings: Settings) -> dg.AssetsDefinition:
         def told(key: str, page: int, pages: int) -> None:
             context.log.info(f"{key}: page {page:,} of {pages:,}")
 
+        keys = config.retry_keys
+        retry = config.retry_dead_letters if keys is None else frozenset(keys)
         for window in context.partition_keys:
             with one_line():
-                result = platform.parts.parsed(name).run(
-                    window, retry=config.retry_dead_letters, watch=told
-                )
+                result = platform.parts.parsed(name).run(window, retry=retry, watch=told)
             context.add_asset_metadata(metadata.figures(asdict(result)), partition_key=window)
         return dg.MaterializeResult()
 
@@ -313,7 +315,7 @@ def _common(
 def _page_metadata(parts: Platform, name: str, window: str) -> dict[str, Any]:
     from rag_platform.documents.dead_letters import letters, remedy
     from rag_platform.documents.near_report import near_copies
-    from rag_platform.documents.report import report
+    from rag_platform.documents.report import report, safety
 
     page = report(parts.catalog, name, window)
     if page is None:
@@ -330,6 +332,11 @@ def _page_metadata(parts: Platform, name: str, window: str) -> dict[str, Any]:
         ]
         header = ["document", "stage", "reason", "detail", "attempts", "what to do"]
         found["dead letter list"] = metadata.table(header, rows)
+    screened = safety(parts.catalog, name, window)
+    if screened.documents:
+        held = [[kind, n, screened.findings[kind]] for kind, n in screened.documents.items()]
+        found["findings"] = metadata.table(["kind", "documents", "findings"], held)
+        found["documents by action"] = metadata.bars(screened.actions, "action")
     near = near_copies(parts.catalog, name, window)
     if near.copies:
         found["near copies"] = near.copies
