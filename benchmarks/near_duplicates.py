@@ -104,7 +104,8 @@ def _bring(
 ) -> list[float]:
     """CPU seconds of each pass."""
     near = NearDuplicates(name, catalog=catalog, threshold=threshold)
-    seconds, rows = [], list[tuple[str, str]]()
+    seconds: list[float] = []
+    rows: list[tuple[str, str]] = []
     for row in texts:
         rows.append(row)
         if len(rows) == PASS:
@@ -194,7 +195,7 @@ def main() -> None:
     """Measure and write the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("corpora", type=Path)
-    parser.add_argument("--passes", type=int, default=20)
+    parser.add_argument("--passes", type=int, default=4)
     arguments = parser.parse_args()
     known = articles(arguments.corpora / "neardup_articles")
     grown = {

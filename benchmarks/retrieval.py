@@ -237,10 +237,10 @@ def page(rows: Sequence[Row], comparisons: Sequence[Row]) -> str:
         "`python benchmarks/retrieval.py CORPORA_FOLDER`. Recipes: `wordllama` is the default, "
         "`english` has one BM25 for all languages without titles, `minilm` is the extra. Chunks "
         "of at most 400 tokens with 40 of overlap; passages count for their documents (finance, "
-        "pages: for the page they begin on). What there is to choose was chosen on one half of the queries; "
-        "`reported` is the other. `words only` and `vectors only` are the legs alone, `by rank, "
-        "1:2` is reciprocal rank fusion with BM25 counted twice. Seconds: the whole chain; ms: "
-        "median of a search for 10 passages.",
+        "pages: for the page they begin on). What there is to choose was chosen on one half of "
+        "the queries; `reported` is the other. `words only` and `vectors only` are the legs "
+        "alone, `by rank, 1:2` is reciprocal rank fusion with BM25 counted twice. Seconds: the "
+        "whole chain; ms: median of a search for 10 passages.",
         "",
         "| set | recipe | search | nDCG@10, all | chosen on | reported | recall@10 | recall@100 "
         "| MRR@10 | points | seconds | ms |",

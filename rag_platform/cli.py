@@ -22,6 +22,7 @@ from rag_platform.commands.context import (
 )
 from rag_platform.commands.costs import costs
 from rag_platform.commands.enrich import enrich, enrich_what_is_new, show
+from rag_platform.commands.erase import erase, receipts
 from rag_platform.commands.evaluate import compare, evaluate
 from rag_platform.commands.group import Cli
 from rag_platform.commands.indexes import experiment, indexes, promote, rollback
@@ -56,6 +57,7 @@ def main(debug: bool, verbose: bool) -> None:
 for command in (
     *(enrich, reviews, costs, rides, simulate_rides, train, predict, models, notify),
     *(evaluate, compare, promote, rollback, indexes, experiment, ask, mcp, dead_letters),
+    *(erase, receipts),
 ):
     main.add_command(command)
 

@@ -14,7 +14,7 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -97,7 +97,7 @@ class _Ask(_Arguments):
 
 @dataclass(frozen=True, slots=True)
 class _Tool:
-    name: Literal["search", "ask"]
+    name: str
     description: str
     arguments: type[_Arguments]
     run: Callable[[Any], dict[str, Any]]
@@ -112,13 +112,13 @@ def mcp_server(library: Library) -> "Server[Any]":
     from mcp.shared.exceptions import MCPError
 
     threads = anyio.CapacityLimiter(_THREADS)
-    tools = {tool.name: tool for tool in _tools(library)}
+    tools: dict[str, _Tool] = {tool.name: tool for tool in _tools(library)}
 
     async def list_tools(_: Any, __: Any) -> types.ListToolsResult:
         return types.ListToolsResult(tools=[_described(tool) for tool in tools.values()])
 
     async def call_tool(_: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
-        tool = tools.get(params.name)  # type: ignore[call-overload]
+        tool = tools.get(params.name)
         if tool is None:
             raise MCPError(types.INVALID_PARAMS, f"no tool of this name; there are: {[*tools]}")
         try:
@@ -226,7 +226,7 @@ def _told(error: Exception) -> str:
         problems = (
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
         )
-        return "; ".join(problems)[:_LONGEST_ERROR]
+        return " ".join("; ".join(problems).split())[:_LONGEST_ERROR]
     if isinstance(error, PlatformError):
         return " ".join(str(error).split())
     logger.error("unexpected error in a call", exc_info=error)

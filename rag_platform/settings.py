@@ -230,6 +230,11 @@ class Settings(Section):
         description="Seconds to wait for what another process holds: the embedded vector engine, "
         "a source that is being asked, an index that is being written.",
     )
+    show_content: Annotated[bool, Field(strict=True)] = Field(
+        default=True,
+        description="Whether tables in Dagster's UI show passages of documents and what models "
+        "made of them; its event log keeps what they show.",
+    )
     automation: Annotated[bool, Field(strict=True)] = Field(
         default=True, description="Whether schedules and sensors run from the start."
     )

@@ -25,9 +25,10 @@ class Place:
 
 
 def new_catalog(file: Path) -> str:
-    """The URL of a new catalog on SQLite in `file`: a copy of one that was migrated."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(_migrated())
+    """The URL of a catalog on SQLite in `file`; a new one is a copy of one that was migrated."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(_migrated())
     return f"sqlite:///{file}"
 
 

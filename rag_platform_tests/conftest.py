@@ -33,6 +33,11 @@ _SECRETS = (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests come first, so that no worker waits for them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("ui") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _offline() -> Iterator[None]:
     """No connection leaves this machine, and no key of the person who runs the tests is used."""
@@ -95,7 +100,7 @@ def postgres_database(postgres_url: str) -> str:
 
 @pytest.fixture(scope="session")
 def _postgres_template(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of a database with a catalog in it, to be copied: that is cheaper than to migrate."""
+    """The name of a database with a catalog in it, to be copied: a migration costs more."""
     import sqlalchemy as sa
 
     url = _new_database(postgres_url)

@@ -319,7 +319,7 @@ INDEX = "indexes:\n  docs_v1:\n    chunker: {"
             "zzz: 1\n",
             "1:1: zzz: unknown setting; known here: storage, catalog, vector_store, s3, llm, "
             "mlflow, sources, limits, ocr, enrichment, rides, models, notifications, indexes, "
-            "live, golden, promotion, search, lock_timeout_s, automation",
+            "live, golden, promotion, search, lock_timeout_s, show_content, automation",
         ),
         (
             "llm: {openai_api_key: sk-123}\n",

@@ -136,8 +136,7 @@ class World:
     ) -> None:
         self.root = root
         self.home = root / home
-        if not (self.home / "catalog.db").exists():
-            new_catalog(self.home / "catalog.db")
+        new_catalog(self.home / "catalog.db")
         # What is a near copy of what is worked out elsewhere: tests of the indexing tell.
         self._source = {"max_deletion_share": max_deletion_share, "near_duplicates": None}
         self.engine = engine

@@ -238,7 +238,7 @@ def test_killed_at_every_step_and_run_again(build: Build, point: str, after: boo
     for turn in itertools.count(1):
         with _POINTS[point](turn, after):
             try:
-                both = eraser_of(history).run()
+                eraser_of(history).run()
                 break
             except Killed:
                 kills += 1

@@ -4,11 +4,10 @@ import contextlib
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,7 +23,11 @@ from rag_platform_tests.conformance.harness import (
 )
 from rag_platform_tests.conformance.killing import POINTS, tripped
 from rag_platform_tests.conformance.model import Point
-from rag_platform_tests.conformance.runner import log_texts, on_disk_server
+from rag_platform_tests.conformance.runner import log_texts, on_disk_server, run
+from rag_platform_tests.forks import FORKS
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerProcess as Run
 
 FIRST, SECOND = WINDOWS[:2]
 COLD, WARM = "cold", "warm"
@@ -83,15 +86,13 @@ class Scene:
             self.snapshot = world.snapshot
             return len(world.embedders["wordllama"].texts)
 
-    def start(self, home: str, *options: str) -> subprocess.Popen[str]:
+    def start(self, home: str, kill: tuple[str, int, str] | None = None) -> "Run":
         """The run as a process that has loaded everything."""
-        module = "rag_platform_tests.conformance.runner"
-        recipe = ":".join(str(part) for part in SMALL)
-        command = [sys.executable, "-W", "ignore", "-m", module, str(self.root), SECOND]
-        command += [f"{V1}={recipe}", "--home", home, "--engine", self.engine, *options]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+        ready = FORKS.Event()
+        how = {"home": home, "engine": self.engine, "kill": kill, "ready": ready}
+        process = FORKS.Process(target=run, args=(self.root, [SECOND], {V1: SMALL}), kwargs=how)
+        process.start()
+        assert ready.wait(120)
         return process
 
     def check_after(self, home: str, start: str) -> None:
@@ -112,6 +113,12 @@ class Scene:
         assert len(set(paid)) == self.texts[start]
         assert len(paid) <= self.texts[start] + BATCH
         shutil.rmtree(self.root / home)
+
+
+def ended(process: "Run") -> int | None:
+    """How it ended: zero, or minus the signal."""
+    process.join(120)
+    return process.exitcode
 
 
 def _edit(world: World) -> None:
@@ -135,8 +142,8 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def _kill_at(scene: Scene, start: str, point: str, turn: int, when: str) -> None:
     home = scene.copy(start)
-    process = scene.start(home, "--kill", f"{point}:{turn}:{when}")
-    assert process.wait(120) == -signal.SIGKILL
+    process = scene.start(home, (point, turn, when))
+    assert ended(process) == -signal.SIGKILL
     scene.check_after(home, start)
 
 
@@ -176,7 +183,7 @@ def test_15_killed_at_random_instants(scene: Scene) -> None:
     home = scene.copy(WARM)
     process = scene.start(home)
     began = time.monotonic()
-    assert process.wait(120) == 0
+    assert ended(process) == 0
     length = time.monotonic() - began
     dice = random.Random(15)
     killed = 0
@@ -185,7 +192,7 @@ def test_15_killed_at_random_instants(scene: Scene) -> None:
         process = scene.start(home)
         time.sleep(dice.uniform(0, length))
         process.kill()
-        killed += process.wait(120) == -signal.SIGKILL
+        killed += ended(process) == -signal.SIGKILL
         scene.check_after(home, WARM)
     assert killed >= 3
 
@@ -196,8 +203,8 @@ def test_15_killed_again_and_again(scene: Scene) -> None:
     home = scene.copy(COLD)
     kills = 0
     for turn in (1, 1, 2, 2, 1):
-        process = scene.start(home, "--kill", f"memo.put_many:{turn}:before")
-        kills += process.wait(120) == -signal.SIGKILL
+        process = scene.start(home, ("memo.put_many", turn, "before"))
+        kills += ended(process) == -signal.SIGKILL
     assert kills == 5
     paid = (scene.root / home / "embedded.log").read_text(encoding="ascii").split()
     assert len(paid) - len(set(paid)) <= kills * BATCH

@@ -1,8 +1,6 @@
 """Invariants 19 and 20: replays in any order, runs that overlap, ranges."""
 
 import random
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -21,6 +19,8 @@ from rag_platform_tests.conformance.harness import (
     World,
     assert_same,
 )
+from rag_platform_tests.conformance.runner import run
+from rag_platform_tests.forks import FORKS
 
 PAGES = WINDOWS[:5]
 V2 = "docs_v2"
@@ -123,11 +123,13 @@ def test_19_processes_that_overlap(build: Build, engine: str) -> None:
     if engine != ENGINES[0]:
         return  # the client's local mode belongs to one process
     world = _history(build())
-    runner = "rag_platform_tests.conformance.runner"
-    command = [sys.executable, "-m", runner, str(world.root)]
-    command += [",".join(PAGES), "docs_v2=recursive:64:0:hash-32"]
-    running = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
-    assert [process.wait(120) for process in running] == [0, 0]
+    given = (world.root, PAGES, {V2: HASHED})
+    running = [FORKS.Process(target=run, args=given) for _ in range(2)]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join(120)
+    assert [process.exitcode for process in running] == [0, 0]
     world.reopen({V1: SMALL, V2: HASHED})
     world.check()
 

@@ -269,18 +269,18 @@ def _profile(examples: int, steps: int) -> settings:
 
 
 def test_history() -> None:
-    run_state_machine_as_test(History, settings=_profile(12, 15))
+    run_state_machine_as_test(History, settings=_profile(8, 15))
 
 
 def test_embedded_history() -> None:
-    run_state_machine_as_test(EmbeddedHistory, settings=_profile(3, 12))
+    run_state_machine_as_test(EmbeddedHistory, settings=_profile(2, 12))
 
 
 @pytest.mark.slow
 def test_long_history() -> None:
-    run_state_machine_as_test(History, settings=_profile(14, 30))
+    run_state_machine_as_test(History, settings=_profile(9, 30))
 
 
 @pytest.mark.slow
 def test_long_embedded_history() -> None:
-    run_state_machine_as_test(EmbeddedHistory, settings=_profile(3, 30))
+    run_state_machine_as_test(EmbeddedHistory, settings=_profile(2, 30))

@@ -52,8 +52,8 @@ def test_the_asset_shows_what_is_dead_and_what_to_do(
     assert found["oldest"].value == "2026-07-01 10:00"
     shown = "manuals", "parsed&#95;docs", "encrypted", "1", "2026-07-01 10:00"
     advice = "store it without a password"
-    assert found["by reason"].value.splitlines()[2] == f"| {' | '.join(shown)} | {advice} |"
-    newest = found["newest"].value
+    assert str(found["by reason"].value).splitlines()[2] == f"| {' | '.join(shown)} | {advice} |"
+    newest = str(found["newest"].value)
     assert "a&#124;b.pdf" in newest
     assert "[click]" not in newest
     assert newest.count("\n") == 2

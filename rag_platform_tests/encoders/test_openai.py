@@ -24,7 +24,7 @@ from rag_platform.llm.prices import Prices, UnknownPrice
 from rag_platform.settings_llm import PriceSettings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema_models import ledger
-from rag_platform_tests.llm.forks import FORKS
+from rag_platform_tests.forks import FORKS
 from rag_platform_tests.servers.openai_api import (
     KEY,
     OK,

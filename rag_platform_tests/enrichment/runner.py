@@ -1,10 +1,5 @@
-"""The enrichment of a page in a process of its own, which may kill itself.
+"""The enrichment of a page for a process of its own, which kills itself."""
 
-`python -m rag_platform_tests.enrichment.runner ROOT URL WINDOW [--kill ask:N|keep:N]`: killed
-before the N-th question is asked, or after the N-th answers are kept.
-"""
-
-import argparse
 import itertools
 import os
 import signal
@@ -32,23 +27,15 @@ def killing(method: Callable[..., Any], turn: int, *, after: bool) -> Callable[.
     return tripping
 
 
-def main() -> None:
-    """Enrich the window, perhaps not to the end."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("root", type=Path)
-    parser.add_argument("url")
-    parser.add_argument("window")
-    parser.add_argument("--kill", required=True)
-    given = parser.parse_args()
-    world = World(given.root)
-    world.service = Service(given.url, KEY)
-    point, turn = given.kill.split(":")
+def run(root: Path, url: str, window: str, point: str, turn: int) -> None:
+    """Enrich the window until it is killed: before the turn-th `ask`, or after the turn-th `keep`.
+
+    `url` is that of the service.
+    """
+    world = World(root)
+    world.service = Service(url, KEY)
     if point == "ask":
-        Gateway.complete = killing(Gateway.complete, int(turn), after=False)  # type: ignore[method-assign]
+        Gateway.complete = killing(Gateway.complete, turn, after=False)  # type: ignore[method-assign]
     else:
-        Memo.put_many = killing(Memo.put_many, int(turn), after=True)  # type: ignore[method-assign]
-    world.enrich(given.window)
-
-
-if __name__ == "__main__":
-    main()
+        Memo.put_many = killing(Memo.put_many, turn, after=True)  # type: ignore[method-assign]
+    world.enrich(window)

@@ -1,9 +1,7 @@
 """The steps: what is asked, paid once, deferred, and what is a dead letter."""
 
 import json
-import os
-import subprocess
-import sys
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,8 @@ from rag_platform.llm.gateway import Gateway
 from rag_platform.llm.prompts import BUILT_IN
 from rag_platform_tests.conformance.harness import SOURCE
 from rag_platform_tests.enrichment.conftest import FIRST, LABELS, MODEL, SECOND, Model, World
+from rag_platform_tests.enrichment.runner import run
+from rag_platform_tests.forks import FORKS
 from rag_platform_tests.servers.openai_api import Fault, failing
 from rag_platform_tests.servers.openai_chat import asked_schema
 
@@ -348,20 +348,19 @@ def test_documents_without_a_text_are_left_out(world: World) -> None:
     assert unfinished_windows(world.platform.catalog, SOURCE) == []
 
 
-@pytest.mark.parametrize(("after", "signal_at"), [("ask", 5), ("ask", 13), ("keep", 2)])
+@pytest.mark.parametrize(("point", "turn"), [("ask", 5), ("ask", 13), ("keep", 2)])
 def test_a_killed_run_ends_the_same_and_pays_once(
-    paid: World, model: Model, after: str, signal_at: int
+    paid: World, model: Model, point: str, turn: int
 ) -> None:
     for number in range(12):
         paid.folder.write(f"{number}.md", f"{LOANS}\n\nNumber {number}.")
     paid.run(FIRST)
     assert paid.service
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-m", "rag_platform_tests.enrichment.runner"]
-    command += [str(paid.folder.root.parent), paid.service.base_url, FIRST]
-    command += ["--kill", f"{after}:{signal_at}"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
-    assert done.returncode == -9, done.stderr
+    given = (paid.folder.root.parent, paid.service.base_url, FIRST, point, turn)
+    process = FORKS.Process(target=run, args=given)
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
     assert unfinished_windows(paid.platform.catalog, SOURCE) == [FIRST]
     paid.enrich(FIRST)
     assert set(paid.statuses().values()) == {"published"}

@@ -15,7 +15,7 @@ from rag_platform.llm.admission import Admission, RateLimitTimeout
 from rag_platform.llm.budget import Attempt, Budget, BudgetExceeded
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema_models import ledger
-from rag_platform_tests.llm.forks import FORKS
+from rag_platform_tests.forks import FORKS
 
 SERVICE = "https://service/v1"
 ASK = Attempt(SERVICE, "m", "run", "test", tokens=10, microusd=1)

@@ -31,7 +31,7 @@ from rag_platform.llm.errors import ModelUnavailable
 from rag_platform.llm.prices import Prices, UnknownPrice
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema_models import ledger, llm_batch_items, llm_batches, llm_cache
-from rag_platform_tests.llm.forks import FORKS
+from rag_platform_tests.forks import FORKS
 from rag_platform_tests.llm.gateways import PRICE, Label, emptied, gateway, rows, write_prompt
 from rag_platform_tests.servers.openai_api import (
     KEY,

@@ -19,7 +19,7 @@ from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.outbox import Outbox
 from rag_platform.storage.schema_models import ledger
 from rag_platform_tests.catalogs import Place
-from rag_platform_tests.llm.forks import FORKS
+from rag_platform_tests.forks import FORKS
 
 PROCESSES = 8
 THREADS = 6

@@ -18,7 +18,7 @@ from rag_platform.llm import client as client_module
 from rag_platform.llm.admission import Admission
 from rag_platform.llm.gateway import Ask, Completion
 from rag_platform.storage.catalog import Catalog
-from rag_platform_tests.llm.forks import FORKS
+from rag_platform_tests.forks import FORKS
 from rag_platform_tests.llm.gateways import Label, emptied, gateway, rows, write_prompt
 from rag_platform_tests.servers.openai_api import (
     Fault,

@@ -13,7 +13,7 @@ from rag_platform.llm.prompts import BUILT_IN, Prompt, PromptChanged, PromptErro
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema_models import run_prompts
 from rag_platform_tests.catalogs import Place
-from rag_platform_tests.llm.forks import FORKS
+from rag_platform_tests.forks import FORKS
 
 BOUNDARY = "0123456789abcdef"
 

@@ -1,53 +1,48 @@
 """The stages one after the other: killed at any instant and run again."""
 
+import itertools
 import os
 import signal
-import subprocess
-import sys
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rag_platform.encoders.openai import OpenAIConnection
 from rag_platform.rides.pipeline import Rides
-from rag_platform.rides.tables import SUMMARIES
+from rag_platform.rides.tables import SUMMARIES, DayTables
+from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.letters import WindowLetters
+from rag_platform.storage.memo import Memo
+from rag_platform_tests.forks import FORKS
 from rag_platform_tests.rides.location import DAY, RidesLocation, gateway, ride
 from rag_platform_tests.servers.openai_api import KEY, OpenAIServer
 
-# Runs all stages over a home whose folders are there, and kills itself before a call of a method.
-_CHILD = """
-import os, pathlib, signal, sys
-from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.letters import WindowLetters
-from rag_platform.rides.tables import DayTables
-from rag_platform.storage.memo import Memo
-from rag_platform.encoders.openai import OpenAIConnection
-from rag_platform_tests.rides import location as here
-from rag_platform_tests.servers.openai_api import KEY
+_METHODS: dict[str, tuple[type, str]] = {
+    "put": (DayTables, "put"),
+    "letters": (WindowLetters, "replace"),
+    "memo": (Memo, "put_many"),
+}
 
-home, url, method, call = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
-owner, name = {"put": (DayTables, "put"), "letters": (WindowLetters, "replace"),
-               "memo": (Memo, "put_many")}[method]
-left = [call]
-def dying(original):
-    def method(*args, **given):
-        left[0] -= 1
-        if not left[0]:
+
+def killed(home: Path, url: str, method: str, call: int) -> None:
+    """All stages over a home whose folders are there, killed before the call of a method."""
+    owner, name = _METHODS[method]
+    original, calls = getattr(owner, name), itertools.count(1)
+
+    def dying(*args: Any, **given: Any) -> Any:
+        if next(calls) == call:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*args, **given)
-    return method
-setattr(owner, name, dying(getattr(owner, name)))
-catalog = Catalog(f"sqlite:///{home}/catalog.db", lock_folder=home / "locks")
-place = here.RidesLocation.__new__(here.RidesLocation)
-place.catalog, place.folder, place.storage = catalog, home / "files", home / "storage"
-place.images = 0
-make = lambda: here.gateway(catalog, OpenAIConnection(url, KEY, 5.0))
-rides = place.rides(make=make, max_summaries=6)
-for stage in (rides.run_raw, rides.run_clusters, rides.run_summaries):
-    stage(here.DAY)
-rides.run_report(here.DAY, place.image)
-"""
+
+    setattr(owner, name, dying)
+    catalog = Catalog(f"sqlite:///{home}/catalog.db", lock_folder=home / "locks")
+    place = RidesLocation.__new__(RidesLocation)
+    place.catalog, place.folder, place.storage = catalog, home / "files", home / "storage"
+    place.images = 0
+    connection = OpenAIConnection(url, KEY, 5.0)
+    run(place.rides(make=lambda: gateway(catalog, connection), max_summaries=6), place)
 
 
 def run(rides: Rides, location: RidesLocation) -> None:
@@ -78,16 +73,10 @@ def test_killed_and_run_again(location: RidesLocation, method: str, call: int) -
         server.chat.answer = lambda body: {"summary": "It stood still."}
         connection = OpenAIConnection(server.base_url, KEY, 5.0)
         home = location.folder.parent
-        root = Path(__file__).resolve().parents[2]
-        child = subprocess.run(
-            [sys.executable, "-c", _CHILD, str(home), server.base_url, method, str(call)],
-            cwd=root,
-            env=os.environ | {"PYTHONPATH": str(root)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert child.returncode == -signal.SIGKILL, child.stderr
+        child = FORKS.Process(target=killed, args=(home, server.base_url, method, call))
+        child.start()
+        child.join(120)
+        assert child.exitcode == -signal.SIGKILL
         rides = location.rides(make=lambda: gateway(location.catalog, connection), max_summaries=6)
         run(rides, location)
         # Six rides were asked about once: what was answered is in the memo or the cache.

@@ -1,6 +1,5 @@
 """Scoring that is killed at any step and run again, and by two processes at once."""
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -18,15 +17,12 @@ from rag_platform.training.promotions import Promotions
 from rag_platform.training.registry import ModelRegistry
 from rag_platform.training.score_tables import ScoreTables
 from rag_platform_tests.catalogs import new_catalog
+from rag_platform_tests.forks import FORKS
 from rag_platform_tests.training.put import own
 from rag_platform_tests.training.tiny import NAME, TinyModel
 from rag_platform_tests.training.weekly import Weekly
 
 # Forked from one that has imported what they need, and has no threads yet.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    ["mlflow", "pandas", "scipy.stats", "obstore", "rag_platform_tests.training.test_scoring_kills"]
-)
 DAY = "2026-06-01"
 QUICK = {"rollout": {"shadow_units": 100, "step_units": 100}}
 

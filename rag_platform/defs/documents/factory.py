@@ -347,7 +347,7 @@ def _page_metadata(parts: Platform, name: str, window: str) -> dict[str, Any]:
 
 def _sample(parts: Platform, name: str, index: str, window: str) -> Any:
     rows = parts.chunks(name, index).sample(window, 5)
-    return metadata.table(
-        ["document", "heading", "page", "tokens", "text"],
-        [[r["key"], r["heading"], r["page"], r["tokens"], r["text"]] for r in rows],
-    )
+    columns = ["key", "heading", "page", "tokens", "text"]
+    if not parts.settings.show_content:
+        columns = ["key", "page", "tokens"]
+    return metadata.table(columns, [[row[column] for column in columns] for row in rows])

@@ -42,8 +42,9 @@ def of_step(parts: Platform, step: "Step", window: str, done: "AskFigures") -> d
         ),
         "models": ", ".join(sorted({model for _, model in page.routes})) or "none",
         "dropped as not in the text": page.dropped,
-        "sample": _values(step, window),
     }
+    if parts.settings.show_content:
+        found["sample"] = _values(step, window)
     if page.complexity is not None:
         found["mean complexity"] = round(page.complexity, 3)
     if page.confidence is not None:
@@ -102,7 +103,7 @@ def of_page(parts: Platform, source: str, window: str, done: "EnrichedFigures") 
                     row.label,
                     "" if row.confidence is None else f"{row.confidence:.3f}",
                     row.reason,
-                    (row.fields or {}).get("summary"),
+                    (row.fields or {}).get("summary") if parts.settings.show_content else "",
                 ]
                 for row in rows
             ],

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from rag_platform.defs.documents.automation import follow_sensor
+from rag_platform.defs.operations.erasure import erase
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
 
@@ -46,7 +47,7 @@ def _weekly(settings: Settings) -> dg.ScheduleDefinition:
 def operations(settings: Settings) -> dg.Definitions:
     """Sensors and jobs that belong to no single pipeline."""
     return dg.Definitions(
-        jobs=[reconcile],
+        jobs=[reconcile, erase],
         schedules=[_weekly(settings)],
         sensors=[follow_sensor(settings)],
     )

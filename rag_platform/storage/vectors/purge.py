@@ -39,16 +39,13 @@ def _rewrite_segments(engine: Path) -> None:
     import qdrant_edge as edge
 
     settings = engine / "edge_config.json"
-    usual = settings.read_bytes()
-    rules = json.loads(usual)
-    rules["optimizers"] |= {"deleted_threshold": 0.0, "vacuum_min_vector_number": 0}
-    _replace(settings, json.dumps(rules).encode())
+    _set(settings, deleted_threshold=0.0, vacuum_min_vector_number=0)
     try:
         with contextlib.closing(edge.EdgeShard.load(str(engine))) as shard:
             shard.optimize()
             shard.flush()
     finally:
-        _replace(settings, usual)
+        _set(settings, deleted_threshold=None, vacuum_min_vector_number=None)
 
 
 def _renew_log(engine: Path) -> None:
@@ -64,7 +61,11 @@ def _renew_log(engine: Path) -> None:
         shard.flush()
 
 
-def _replace(file: Path, content: bytes) -> None:
-    fresh = file.with_name(file.name + ".new")
-    fresh.write_bytes(content)
-    fresh.replace(file)
+def _set(settings: Path, **rules: float | None) -> None:
+    """Rules of the optimizer; None for the engine's own."""
+    written = json.loads(settings.read_bytes())
+    written["optimizers"] = {**(written.get("optimizers") or {}), **rules}
+    fresh = settings.with_name(settings.name + ".new")
+    # As the engine writes it.
+    fresh.write_text(json.dumps(written, separators=(",", ":")), encoding="utf-8")
+    fresh.replace(settings)
