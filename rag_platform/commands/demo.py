@@ -160,6 +160,7 @@ def _answer(runs: Runs, last: date) -> None:
     console.print("[bold]Next[/]")
     console.print(
         '  .venv/bin/rag-platform search "What is tail sampling?"  ask the index',
+        '  .venv/bin/rag-platform ask "What is a span?"            an answer with its sources',
         "  .venv/bin/rag-platform status                           what there is",
         "  .venv/bin/rag-platform dead-letters list                what has no text, and why",
         "  .venv/bin/rag-platform reviews                          what waits for a person",

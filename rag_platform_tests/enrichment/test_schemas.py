@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from rag_platform.encoders.sentences import one_line
 from rag_platform.enrichment.schemas import (
     MAX_NAME_CHARS,
     MAX_SUMMARY_CHARS,
@@ -16,7 +17,6 @@ from rag_platform.enrichment.schemas import (
     classification_schema,
     cut_at_word,
     distinct,
-    one_line,
 )
 from rag_platform.llm.structured import strict_schema
 
