@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from rag_platform.documents.cleaning import CLEANING_VERSION, Unusable, clean, title_of
+from rag_platform.documents.cleaning import CLEANING_VERSION, Unusable, clean, shown, title_of
 from rag_platform.documents.page import passes_of
 from rag_platform.documents.parsed import ParsedDocs
+from rag_platform.documents.parsing.result import MAY_BE_PICTURES
 from rag_platform.documents.safety.screen import NOTHING, Screen, as_columns
 from rag_platform.documents.settlement import Settlement
 from rag_platform.documents.sources.base import Source
@@ -180,11 +181,12 @@ class CleanDocs:
             figures.failed += 1
             return kept | _no_text(row["reason"], row["detail"])
         try:
-            result = clean(row["text"], tuple(row["page_starts"]))
+            printed = row["media_type"] in MAY_BE_PICTURES
+            result = clean(row["text"], tuple(row["page_starts"]), printed=printed)
         except Unusable as unusable:
             figures.failed += 1
             return kept | _no_text(unusable.reason, unusable.detail)
-        metadata = json.loads(row["metadata"])
+        metadata = {shown(name): shown(said) for name, said in json.loads(row["metadata"]).items()}
         hidden = result.hidden + _number(metadata.get("hidden_characters", ""))
         language = detect(result.text, metadata.get("language", ""))
         screened = self._screen(
@@ -199,7 +201,7 @@ class CleanDocs:
         if screened.reason is not None:
             figures.failed += 1
             figures.quarantined += 1
-            return kept | _no_text(screened.reason, screened.detail) | found | {"metadata": "{}"}
+            return kept | _no_text(screened.reason, screened.detail) | found
         text = screened.text
         figures.cleaned += 1
         figures.empty += not text.strip()
@@ -226,7 +228,8 @@ class CleanDocs:
 
 def _no_text(reason: str, detail: str) -> dict[str, Any]:
     empty = dict.fromkeys(("text", "text_hash", "title", "language", "page_starts", "quality"))
-    return {"reason": reason, "detail": detail, "empty": False, "hidden": 0} | NOTHING | empty
+    rest = {"empty": False, "hidden": 0, "metadata": "{}"}
+    return {"reason": reason, "detail": detail} | rest | NOTHING | empty
 
 
 def _number(digits: str) -> int:

@@ -3,12 +3,13 @@
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import PurePosixPath
 
 # Bumped whenever the same parsed text would come out different.
-CLEANING_VERSION = "2"
+CLEANING_VERSION = "3"
 
 # Format characters that show nothing: zero-width, soft hyphen, bidi controls, tags block.
 _INVISIBLE = re.compile(
@@ -16,11 +17,12 @@ _INVISIBLE = re.compile(
 )
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 _BLANK_LINES = re.compile(r"\n{3,}")
-_DIGITS = re.compile(r"\d+")
+_NUMBER = re.compile(r"\d{1,6}")
 
 _PUNCTUATION = frozenset(".,;:!?'\"()-\N{EN DASH}\N{EM DASH}/%&#*`_")
 _MIN_PAGES_FOR_BOILERPLATE = 4
 _EDGE_LINES = 3
+_MAX_RUNNING_LINE = 300  # characters
 _MAX_GARBLED_SHARE = 0.05
 
 
@@ -46,13 +48,13 @@ class Unusable(Exception):
         self.detail = detail
 
 
-def clean(text: str, page_starts: tuple[int, ...] = ()) -> CleanText:
+def clean(text: str, page_starts: tuple[int, ...] = (), *, printed: bool = True) -> CleanText:
     """Remove what is not text: control and invisible characters, trailing space, running heads.
 
-    Raises `Unusable` with the reason `garbled` when the text is mostly replacement characters.
+    Only `printed` pages have those: sheets, slides and chapters may begin alike. Raises `Unusable` with the reason `garbled` when the text is mostly replacement characters.
     """
     pages = _split(text, page_starts)
-    if len(pages) >= _MIN_PAGES_FOR_BOILERPLATE:
+    if printed and len(pages) >= _MIN_PAGES_FOR_BOILERPLATE:
         pages = _without_running_lines(pages)
     hidden = 0
     if not text.isascii():
@@ -91,24 +93,35 @@ def _clean_part(text: str) -> str:
 def _without_running_lines(pages: list[str]) -> list[str]:
     """Remove lines that stand at the edge of more than half of the pages (page numbers aside)."""
     seen: Counter[str] = Counter()
-    for page in pages:
-        lines = [line.strip() for line in page.splitlines() if line.strip()]
+    for number, page in enumerate(pages):
+        lines = [line for line in page.splitlines() if line.strip()]
         edges = lines[:_EDGE_LINES] + lines[-_EDGE_LINES:]
-        seen.update({_DIGITS.sub("#", line) for line in edges})
-    running = {line for line, count in seen.items() if count > len(pages) / 2}
+        seen.update({name for line in edges for name in _running_names(line, number)})
+    running = {name for name, count in seen.items() if count > len(pages) / 2}
     if not running:
         return pages
-    return [_strip_edges(page, running) for page in pages]
+    return [_strip_edges(page, number, running) for number, page in enumerate(pages)]
 
 
-def _strip_edges(page: str, running: set[str]) -> str:
+def _running_names(line: str, page: int) -> Iterator[str]:
+    """What a line is the same as on other pages: itself, or itself with one of its numbers
+    counted from the page's. Other numbers that differ, as in tables, are no page numbers."""
+    line = line.strip()
+    yield line
+    if len(line) <= _MAX_RUNNING_LINE:
+        for found in _NUMBER.finditer(line):
+            counted = int(found[0]) - page
+            yield f"{line[: found.start()]}\x00{counted}\x00{line[found.end() :]}"
+
+
+def _strip_edges(page: str, page_number: int, running: set[str]) -> str:
     lines = page.splitlines()
     filled = [number for number, line in enumerate(lines) if line.strip()]
     edges = set(filled[:_EDGE_LINES] + filled[-_EDGE_LINES:])
     return "\n".join(
         line
         for number, line in enumerate(lines)
-        if number not in edges or _DIGITS.sub("#", line.strip()) not in running
+        if number not in edges or running.isdisjoint(_running_names(line, page_number))
     )
 
 
@@ -145,4 +158,9 @@ def title_of(title: str, text: str, key: str) -> str:
     if not title:
         heading = re.search(r"^#{1,6}[ \t]+(\S.*)$", text[:20_000], re.MULTILINE)
         title = heading.group(1) if heading else PurePosixPath(key).name
-    return " ".join(_CONTROL.sub("", _INVISIBLE.sub("", title)).split())[:300]
+    return shown(title)[:300]
+
+
+def shown(text: str) -> str:
+    """What people see of a text, on one line."""
+    return " ".join(_CONTROL.sub("", _INVISIBLE.sub("", text)).split())

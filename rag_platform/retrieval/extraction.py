@@ -13,7 +13,7 @@ from rag_platform.retrieval.answers import PROMPT, Material, PassageAnswer, Quot
 from rag_platform.retrieval.grounding import located
 
 # A further sentence is told where it is nearly as like the question as the first: the two best
-# hold the answer to 83 % of questions, the best alone to 72 % (benchmarks/answers.py).
+# hold the answer to 84 % of English questions, the best alone to 72 % (benchmarks/answers.py).
 _MOST_TOLD = 2
 _NEARLY = 0.85
 

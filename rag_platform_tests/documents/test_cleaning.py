@@ -53,6 +53,22 @@ def test_running_heads_and_page_numbers_are_removed() -> None:
     assert found.page_starts == (0, 13, 25, 38)
 
 
+def test_only_a_number_that_goes_with_the_page_is_a_page_number() -> None:
+    pages = [f"{n} - ACME 7 of 9\nTotal {n * n} of {n}\n{n}.5 {n * n}.5\n" for n in (11, 12, 13, 14)]
+    text, starts = joined(pages)
+    found = clean(text, starts)
+    assert "ACME" not in found.text
+    assert [line for line in found.text.split("\n") if line] == [
+        line for n in (11, 12, 13, 14) for line in (f"Total {n * n} of {n}", f"{n}.5 {n * n}.5")
+    ]
+
+
+def test_sheets_slides_and_chapters_have_no_running_heads() -> None:
+    text, starts = joined([f"# Chapter {n}\n\n| Month | Sales |\n| {n} | {n} |\n" for n in range(5)])
+    assert clean(text, starts, printed=False).text.count("| Month | Sales |") == 5
+    assert "# Chapter 3" in clean(text, starts, printed=False).text
+
+
 def test_a_line_on_half_of_the_pages_or_of_three_pages_stays() -> None:
     text, starts = joined(["Head\nA\n", "Head\nB\n", "C\n", "D\n"])
     assert clean(text, starts).text.count("Head") == 2

@@ -114,8 +114,8 @@ def _scale(size: tuple[int, int], stated: object, dpi: int, max_pixels: int) -> 
     """Up to `dpi`, but not beyond a page's size; down to the most points that are read."""
     width, height = size
     own = SCREEN_DPI
-    if isinstance(stated, tuple) and stated and int(stated[0]) in PLAUSIBLE_DPI:
-        own = int(stated[0])
+    if isinstance(stated, tuple) and PLAUSIBLE_DPI.start <= stated[0] < PLAUSIBLE_DPI.stop:
+        own = int(stated[0])  # not where it is 0/0, which is no number
     page = PAGE_INCHES * dpi / max(width, height)
     scale = max(1.0, min(dpi / own, page))
     return min(scale, math.sqrt(max_pixels / (width * height)))

@@ -78,7 +78,7 @@ def tree(text: str) -> Any:
             raise MemoryError("libxml2 ran out of memory") from error
         if "empty" in str(error).lower():
             return None
-        raise ParseRefused(Reason.CORRUPT, f"not readable as HTML: {error}") from error
+        raise ParseRefused(Reason.CORRUPT, "not readable as HTML") from error
     if any(entry.type == etree.ErrorTypes.ERR_NO_MEMORY for entry in parser.error_log):
         raise MemoryError("libxml2 ran out of memory")
     if any("depth" in entry.message for entry in parser.error_log):

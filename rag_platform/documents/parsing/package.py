@@ -85,9 +85,12 @@ def opened(data: bytes, limits: ParseLimits, name: str) -> Iterator[Package]:
     except etree.XMLSyntaxError as error:
         if error.code == etree.ErrorTypes.ERR_NO_MEMORY:
             raise MemoryError("libxml2 ran out of memory") from error
-        said = " ".join(str(error).split())[:300]
-        raise ParseRefused(Reason.CORRUPT, f"broken XML in the {name}: {said}") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
+        line, column = error.position  # what it says quotes the document
+        where = f"line {line:,}, column {column:,}"
+        raise ParseRefused(Reason.CORRUPT, f"broken XML in the {name}: {where}") from error
+    except zipfile.BadZipFile as error:
+        raise ParseRefused(Reason.CORRUPT, f"not readable as {name}: damaged archive") from error
+    except (zlib.error, EOFError, NotImplementedError, OSError) as error:
         raise ParseRefused(Reason.CORRUPT, f"not readable as {name}: {error}") from error
     except RuntimeError as error:
         if "encrypted" in str(error) or "password" in str(error):

@@ -55,8 +55,10 @@ def _slides(package: Package, hidden: list[int]) -> Iterator[str]:
         raise ParseRefused(Reason.CORRUPT, "a zip archive without a presentation")
     targets = {relation.id: relation.target for relation in relations(package, MAIN)}
     shown = [_relation_id(slide) for slide in elements(package, MAIN) if local(slide) == "sldId"]
-    for name in (targets[each] for each in shown if each in targets):
-        text, is_shown = _slide(package, name)
+    for each in shown:
+        if each not in targets:
+            raise ParseRefused(Reason.CORRUPT, "a slide of the presentation is missing")
+        text, is_shown = _slide(package, targets[each])
         if is_shown:
             yield text
         else:

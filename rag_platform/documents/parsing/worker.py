@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, BinaryIO, Final
 
@@ -89,7 +90,8 @@ def reporter(answers: int, parse_seconds: float) -> Progress:
 def parse_safely(
     data: bytes, kind: Kind, limits: ParseLimits, progress: Progress, parse_one: Parse
 ) -> Parsed | ParseFailure:
-    """A parser that fails in an unforeseen way has met a corrupt document."""
+    """A parser that fails in an unforeseen way has met a corrupt document. The message is left
+    out: it may quote the document."""
     try:
         return parse_one(data, kind, limits, progress)
     except MemoryError:
@@ -97,8 +99,9 @@ def parse_safely(
     except RecursionError:
         return ParseFailure(Reason.CORRUPT, "the document is nested too deep")
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        return ParseFailure(Reason.CORRUPT, reason)
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(last.filename)}:{last.lineno}"
+        return ParseFailure(Reason.CORRUPT, f"{type(error).__name__} in {where}")
 
 
 def answer(outcome: Parsed | ParseFailure) -> bytes:

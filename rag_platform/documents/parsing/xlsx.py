@@ -30,6 +30,7 @@ from rag_platform.documents.parsing.result import (
 )
 
 MAIN: Final = "xl/workbook.xml"
+SHEETS: Final = ("worksheet", "xlMacrosheet", "dialogsheet")
 MAX_COLUMN: Final = 16_384
 COLUMN: Final = re.compile(r"[A-Z]{1,3}")
 # Number formats of ECMA-376 part 1, 18.8.30 that need no entry in the styles.
@@ -83,7 +84,7 @@ def _sheets(book: Book, limits: ParseLimits) -> Iterator[str]:
             book.epoch = EPOCHS[attribute(element, "date1904") in ("1", "true")]
     targets = {}
     for relation in relations(package, main):
-        targets[relation.id] = relation.target
+        targets[relation.id] = relation
         if relation.type == "sharedStrings":
             book.strings = [
                 _string(each) for each in elements(package, relation.target, frozenset({"si"}))
@@ -91,9 +92,11 @@ def _sheets(book: Book, limits: ParseLimits) -> Iterator[str]:
         elif relation.type == "styles":
             _read_styles(book, relation.target)
     for name, is_shown, target in sheets:
-        if target not in targets or "worksheets/" not in targets[target]:
-            continue  # a chart sheet
-        rows = _rows(book, targets[target])
+        if target not in targets:
+            raise ParseRefused(Reason.CORRUPT, "a sheet of the workbook is missing")
+        if targets[target].type not in SHEETS:
+            continue  # a chart
+        rows = _rows(book, targets[target].target)
         if not is_shown:
             book.hidden += sum(len(text) for row in rows for text in row.values())
             continue
@@ -209,7 +212,10 @@ def _shown(book: Book, text: str, style: int) -> str:
 
 
 def _date(epoch: datetime, number: float) -> str:
-    moment = epoch + timedelta(seconds=round(number * 86_400))
+    try:
+        moment = epoch + timedelta(seconds=round(number * 86_400))
+    except OverflowError:  # after the year 9999
+        return f"{number:.15g}"
     if number < 1:
         return f"{moment:%H:%M:%S}"
     return (

@@ -47,6 +47,10 @@ class Screen:
         actions: dict[Group, Action] = {"secrets": rules.secrets, "pii": rules.pii}
         self._actions = {group: action for group, action in actions.items() if action != "off"}
         self._masked = {group for group, action in actions.items() if action == "mask"}
+        # Where findings overlap secrets come first: those that are only counted must hide nothing.
+        is_apart = rules.secrets == "count" and rules.pii in ("mask", "quarantine")
+        together: set[Group] = set(self._actions)
+        self._scans: list[set[Group]] = [{"pii"}, {"secrets"}] if is_apart else [together]
 
     @property
     def fingerprint(self) -> str:
@@ -65,25 +69,29 @@ class Screen:
     ) -> Screened:
         """Screen a clean text, with its title and what its format says of it."""
         metadata = dict(metadata or {})
-        small = {"title": title, **{f"metadata {name}": each for name, each in metadata.items()}}
+        # With its name: that may say what a value is.
+        entries = [f"{name}: {each}" for name, each in metadata.items()]
         found = self._scan(text, language)
-        beside: dict[str, list[Finding]] = {}
-        if self._scan("\n".join(small.values()), language):  # in most documents there is nothing
-            beside = {name: self._scan(value, language) for name, value in small.items()}
-        everything = [*found, *(each for findings in beside.values() for each in findings)]
-        injection = injection_score("\n".join([text, *small.values()]))
+        beside: list[list[Finding]] = [[] for _ in [title, *entries]]
+        if self._scan("\n".join([title, *entries]), language):  # in most there is nothing
+            beside = [self._scan(each, language) for each in [title, *entries]]
+        everything = [*found, *(each for findings in beside for each in findings)]
+        injection = injection_score("\n".join([text, title, *metadata.values()]))
         kinds = dict(sorted(Counter(each.kind for each in everything).items()))
         reason = self._refused(everything)
         if reason is not None:
             detail = self._detail(reason, everything)
             return Screened("", "", {}, (), kinds, injection, "quarantined", reason, detail)
         text, page_starts = mask(text, self._to_mask(found), page_starts)
-        for name, findings in beside.items():
-            small[name], _ = mask(small[name], self._to_mask(findings))
+        title, _ = mask(title, self._to_mask(beside[0]))
+        masked = {}
+        for name, entry, findings in zip(metadata, entries, beside[1:], strict=True):
+            entry, (start,) = mask(entry, self._to_mask(findings), (len(name) + 2,))
+            masked[entry[:start].removesuffix(": ")] = entry[start:]
         return Screened(
             text=text,
-            title=small["title"],
-            metadata={name: small[f"metadata {name}"] for name in metadata},
+            title=title,
+            metadata=masked,
             page_starts=page_starts,
             kinds=kinds,
             injection=injection,
@@ -91,7 +99,13 @@ class Screen:
         )
 
     def _scan(self, text: str, language: str) -> list[Finding]:
-        return scan(text, groups=self._actions, language=language) if self._actions else []
+        if not self._actions:
+            return []
+        return [
+            finding
+            for groups in self._scans
+            for finding in scan(text, groups=groups, language=language)
+        ]
 
     def _to_mask(self, findings: list[Finding]) -> list[Finding]:
         return [finding for finding in findings if finding.group in self._masked]

@@ -113,3 +113,33 @@ def test_refused() -> None:
     small = ParseLimits(max_inflated_bytes=20_000)  # the table would hold 90 x 91 cells
     assert refusal(xlsx({"a": diagonal}), small) == Reason.INFLATES
     assert refusal(xlsx({"a": row(1, inline("A1", "a" * 50_000))}), small) == Reason.INFLATES
+
+
+def test_a_date_after_the_year_9999_is_a_number() -> None:
+    since_1904 = text_of(
+        row(1, number("A1", 2_958_465, 1)), styles=STYLES, properties='<workbookPr date1904="1"/>'
+    )
+    assert since_1904 == "2958465"
+    assert text_of(row(1, number("A1", 2_958_465.9999999, 1)), styles=STYLES) == "2958465.9999999"
+
+
+def test_a_sheet_may_stand_anywhere_but_must_be_there() -> None:
+    data = xlsx({"S": row(1, inline("A1", "x"))})
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    sheet = next(name for name in parts if "worksheets/" in name)
+    moved = {name.replace("worksheets/", ""): content for name, content in parts.items()}
+    moved["xl/_rels/workbook.xml.rels"] = moved["xl/_rels/workbook.xml.rels"].replace(
+        b"worksheets/", b""
+    )
+    assert parse_xlsx(zipped(moved), LIMITS).text == "# S\n\nx"
+    del parts[sheet]
+    with pytest.raises(ParseRefused, match="a sheet of the workbook is missing"):
+        parse_xlsx(zipped(parts), LIMITS)
+
+
+def test_what_is_said_of_broken_xml_quotes_nothing() -> None:
+    data = xlsx({"S": row(1, "<hunter2>")})
+    with pytest.raises(ParseRefused, match="broken XML in the XLSX: line 1, column") as refused:
+        parse_xlsx(data, LIMITS)
+    assert "hunter2" not in refused.value.failure.detail

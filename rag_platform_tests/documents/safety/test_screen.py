@@ -39,6 +39,26 @@ def test_both_masked_and_the_pages_follow() -> None:
     assert found.metadata["author"] == "Ann <[e-mail removed]>"
 
 
+def test_the_name_of_an_entry_tells_what_its_value_is() -> None:
+    metadata = {"password": "Xk29dkq7Tz4", "api_key": "8f3a9c71bd02e46f5a7c", "a@nordbank.de": "x"}
+    found = Screen(SafetySettings(pii="mask"))("Text.", metadata=metadata)
+    assert found.metadata == {
+        "password": "[password removed]",
+        "api_key": "[API key removed]",
+        "[e-mail removed]": "x",
+    }
+    assert found.kinds == {"API key": 1, "e-mail": 1, "password": 1}
+
+
+def test_what_is_only_counted_hides_nothing_that_is_masked() -> None:
+    rules = SafetySettings(secrets="count", pii="mask")
+    found = Screen(rules)("Login password: jane7.doe@nordbank.de now.")
+    assert found.text == "Login password: [e-mail removed] now."
+    assert found.kinds == {"e-mail": 1, "password": 1}
+    quarantined = Screen(SafetySettings(secrets="count", pii="quarantine"))
+    assert quarantined("Login password: jane7.doe@nordbank.de now.").reason == "pii"
+
+
 def test_counting_changes_nothing() -> None:
     found = screened(secrets="count")
     assert (found.text, found.action) == (TEXT, "none")
