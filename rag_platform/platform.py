@@ -198,7 +198,10 @@ class Platform(DocumentParts):
         tenant = reader.tenant if isinstance(reader, Reader) else DEFAULT_TENANT
         search = self.live_search(reader)
         return Answers(
-            lambda question, k, filters: search.search(question, k, filters=filters).results,
+            # Nobody says who asks: a question stands for its asker in an experiment.
+            lambda question, k, filters: (
+                search.search(question, k, unit=question, filters=filters).results
+            ),
             gateway=partial(self.llm.gateway, "ask", tenant),
             rules=self.settings.search.ask,
         )
@@ -211,6 +214,9 @@ class Platform(DocumentParts):
         source = rules.source or next(iter(self.settings.sources), "")
         return read_golden(name, rules.url, source=source, s3=self._s3)
 
+    def _golden_digest(self, name: str) -> str:
+        return self.golden(name).digest
+
     @cached_property
     def promotions(self) -> "Promotions":
         """What is live, was, and may be."""
@@ -222,7 +228,7 @@ class Platform(DocumentParts):
             self.catalog,
             self.vectors,
             sources=list(settings.sources),
-            golden=list(settings.golden),
+            golden={name: partial(self._golden_digest, name) for name in settings.golden},
             rules=settings.promotion,
             reconcile=lambda index: self.reconciler(index).run(repair=False),
         )

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rag_platform.platform import Platform
     from rag_platform.retrieval.answers import Answer
     from rag_platform.retrieval.readers import Reader, System
-    from rag_platform.retrieval.search import Result
 
 TOKEN = "RAG_PLATFORM_MCP_TOKEN"
 
@@ -115,21 +114,13 @@ def mcp(http: bool, host: str, port: int, tenant: str | None, groups: tuple[str,
 
 
 def library(platform: "Platform", reader: "Reader | System") -> "Library":
-    """What a reader finds in the index that is live at each call."""
+    """What a reader finds in the index that is live at each call, or for some queries in the one
+    that challenges it."""
     from rag_platform.mcp_server import Library
-    from rag_platform.retrieval.live import with_live
 
     live = platform.live_search(reader)
-
-    def passage(text_hash: str) -> "Result | None":
-        def use(index: str) -> "Result | None":
-            with platform.searcher(index, reader=reader) as searcher:
-                return searcher.passage(text_hash)
-
-        return with_live(platform.live, use)
-
     return Library(
-        search=lambda query, k, filters: live.search(query, k, filters=filters).results,
+        search=lambda query, k, filters: live.search(query, k, unit=query, filters=filters).results,
         ask=lambda question, filters: platform.answers(reader).ask(question, filters=filters),
-        passage=passage,
+        passage=live.passage,
     )

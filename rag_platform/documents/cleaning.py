@@ -51,7 +51,8 @@ class Unusable(Exception):
 def clean(text: str, page_starts: tuple[int, ...] = (), *, printed: bool = True) -> CleanText:
     """Remove what is not text: control and invisible characters, trailing space, running heads.
 
-    Only `printed` pages have those: sheets, slides and chapters may begin alike. Raises `Unusable` with the reason `garbled` when the text is mostly replacement characters.
+    Only `printed` pages have those: sheets, slides and chapters may begin alike. Raises `Unusable`
+    with the reason `garbled` when the text is mostly replacement characters.
     """
     pages = _split(text, page_starts)
     if printed and len(pages) >= _MIN_PAGES_FOR_BOILERPLATE:

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from rag_platform.indexing.reconcile import ReconcileReport
 from rag_platform.indexing.versions import behind
 from rag_platform.retrieval.evaluation import Evaluation, latest
-from rag_platform.retrieval.statistics import LEAST_QUERIES, NotComparable, compare
+from rag_platform.retrieval.golden import BadGolden
+from rag_platform.retrieval.statistics import LEAST_QUERIES, compare
 from rag_platform.settings_indexes import PromotionSettings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import changes, index_documents
@@ -30,7 +31,8 @@ class Verdict:
 
 
 class Gate:
-    """The gates of the settings. `reconcile` compares an index with the catalog."""
+    """The gates of the settings. `reconcile` compares an index with the catalog; `golden` gives
+    the digest of each golden set as it is now."""
 
     def __init__(
         self,
@@ -38,7 +40,7 @@ class Gate:
         vectors: VectorStore,
         *,
         sources: Sequence[str],
-        golden: Sequence[str],
+        golden: Mapping[str, Callable[[], str]],
         rules: PromotionSettings,
         reconcile: Callable[[str], ReconcileReport],
     ) -> None:
@@ -104,14 +106,15 @@ class Gate:
     def _not_worse(self, index: str, live: str, golden: str, sizes: Mapping[str, int]) -> Verdict:
         gate = f"not_worse_on_{golden}"
         mine, other = (latest(self._catalog, name, golden) for name in (index, live))
-        problem = next(_problems({index: mine, live: other}, sizes), None)
+        try:
+            digest = self._golden[golden]()
+        except BadGolden as error:
+            return Verdict(gate, not self._rules.require_evaluation, str(error), {})
+        problem = next(_problems({index: mine, live: other}, sizes, digest), None)
         if problem is not None or mine is None or other is None:
             said = f"not compared on {golden}: {problem}"
             return Verdict(gate, not self._rules.require_evaluation, said, {})
-        try:
-            found = compare(mine, other, self._rules.metric)
-        except NotComparable as error:
-            return Verdict(gate, not self._rules.require_evaluation, str(error), {})
+        found = compare(mine, other, self._rules.metric)
         metric, margin = found.metric, self._rules.margin
         figures = asdict(found) | {"index": mine.mean(metric), "live": other.mean(metric)}
         means = f"{metric} on {golden} {figures['index']:.4f}, live {figures['live']:.4f}"
@@ -119,7 +122,7 @@ class Gate:
             said = f"{means}: {found.queries} queries are too few to tell, {LEAST_QUERIES} needed"
             return Verdict(gate, not self._rules.require_evaluation, said, figures)
         interval = f"difference {found.difference:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
-        passed = found.low > -margin
+        passed = found.low >= -margin
         said = f"{means}: {interval}" + ("" if passed else f", may be worse by more than {margin}")
         return Verdict(gate, passed, said, figures)
 
@@ -131,12 +134,17 @@ class Gate:
             return None
 
 
-def _problems(found: Mapping[str, Evaluation | None], sizes: Mapping[str, int]) -> Iterator[str]:
-    """Why an evaluation cannot be relied on; `sizes` are points as they are now."""
+def _problems(
+    found: Mapping[str, Evaluation | None], sizes: Mapping[str, int], digest: str
+) -> Iterator[str]:
+    """Why an evaluation cannot be relied on; `sizes` are points, and `digest` is of the queries, as
+    they are now."""
     for index, evaluation in found.items():
         advice = f"rag-platform evaluate --index {index}"
         if evaluation is None:
             yield f"{index} has no evaluation: {advice}"
+        elif evaluation.digest != digest:
+            yield f"{index} was evaluated on different queries than there are now: {advice}"
         elif abs(sizes[index] - evaluation.points) > _SAME_SIZE * evaluation.points:
             yield (
                 f"{index} has {sizes[index]:,} points and had {evaluation.points:,} when it was "

@@ -257,7 +257,8 @@ class IndexWriter:
             connection.execute(
                 sa.update(changes)
                 .where(
-                    changes.c.seq.in_([document.seq for document in documents]),
+                    # Older changes of theirs, too: what was superseded waits for nothing.
+                    changes.c.doc_id.in_([document.doc_id for document in documents]),
                     changes.c.deferred_by == self._index.name,
                 )
                 .values(deferred_by=None)

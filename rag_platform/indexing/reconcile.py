@@ -2,8 +2,8 @@
 
 A large collection is not read for it. Each point carries the mark of its document, which is the
 beginning of the digest in the catalog; counted by mark, the collection tells which documents lost
-points, gained some, or are those of an older day. Of the rest a 128th is read in full each day,
-vectors too, so that all of it has been read after 128 days.
+points, gained some, or are those of an older day. Of the rest a 128th is read in full, dense
+vectors too, another one each day: all has been read after 128 runs, a day or a week apart.
 """
 
 import itertools
@@ -102,27 +102,47 @@ class Reconciler:
         and memo, remove what nobody owns, and reclaim the space of deleted points.
 
         `full` reads every point; by default where there are few. `today` is a day as a number:
-        it says whose turn it is to be read otherwise. Raises `Retired`, `LockTimeout`.
+        it says whose turn it is to be read otherwise. Raises `Retired`, `RecipeMismatch`,
+        `LockTimeout`.
         """
-        refuse_retired(self._catalog, self._index.name)
+        name = self._index.name
+        with self._catalog.exclusive(f"index-{name}"):
+            # Asked under the lock: a collection that was retired meanwhile must not come back.
+            refuse_retired(self._catalog, name)
+            self._index.refuse_changed(self._catalog)
+            held = self._held()
+            if name not in self._vectors.names() and not (repair and held):
+                # Nothing is made only to look at it: who finds no collection searches elsewhere.
+                return ReconcileReport(name, documents=held, drifted=held)
+            today = _today() if today is None else today
+            return self._compared(repair=repair, full=full, today=today)
+
+    def _compared(self, *, repair: bool, full: bool | None, today: int) -> ReconcileReport:
+        """Under the lock of the index, with its collection open."""
         self._index.register(self._catalog)
-        with (
-            self._catalog.exclusive(f"index-{self._index.name}"),
-            self._vectors.open(
-                self._index.name,
-                dimension=self._index.embedder.dimension,
-                fingerprint=self._index.fingerprint,
-            ) as collection,
-        ):
+        with self._vectors.open(
+            self._index.name,
+            dimension=self._index.embedder.dimension,
+            fingerprint=self._index.fingerprint,
+        ) as collection:
             check = _Check(self, collection, ReconcileReport(self._index.name), repair=repair)
             if full is None:
                 full = collection.count() <= _SMALL
-            check.documents(full=full, today=today if today is not None else _today())
+            check.documents(full=full, today=today)
             check.orphans(full=full)
             if repair:
                 collection.optimize()
             check.report.points = collection.count()
         return check.report
+
+    def _held(self) -> int:
+        """How many documents should have points."""
+        rows = index_documents
+        statement = sa.select(sa.func.count()).where(
+            rows.c.index_name == self._index.name, rows.c.chunks > 0
+        )
+        with self._catalog.read() as connection:
+            return int(connection.scalar(statement) or 0)
 
 
 class _Check:

@@ -99,8 +99,10 @@ class Retirement:
 
     def run(self, now: float | None = None) -> list[str]:
         """Retire what is due, and finish what a killed run began; returns the names."""
-        for name in self.due(now):
-            self._declare(name, actor="retention", reason="the time it was kept for is over")
+        with self._catalog.exclusive(PROMOTIONS_LOCK):
+            # Under the lock: one that is promoted meanwhile is not due any more.
+            for name in self.due(now):
+                self._declare(name, actor="retention", reason="the time it was kept for is over")
         begun = sorted(retired(self._catalog) - self._removed())
         for name in begun:
             self._remove(name)
@@ -118,30 +120,40 @@ class Retirement:
             raise NoSuchVersion(
                 f"index {index}: was never built. What there is: rag-platform indexes"
             )
-        self._declare(index, actor=actor, reason=reason)
-        self._remove(index)
+        with self._catalog.exclusive(PROMOTIONS_LOCK):
+            if index not in retired(self._catalog):
+                self._refuse_needed(index)
+                self._declare(index, actor=actor, reason=reason)
+        if index not in self._removed():
+            self._remove(index)
+
+    def _refuse_needed(self, index: str) -> None:
+        if index == live_index(self._catalog, self._default):
+            raise InService(
+                f"index {index}: is live, so it is not retired. Promote another first: "
+                "rag-platform promote"
+            )
+        if index == self._challenger:
+            raise InService(
+                f"index {index}: is the challenger of search.experiment, so it is not retired. End "
+                "the experiment in platform.yaml first."
+            )
 
     def _declare(self, index: str, *, actor: str, reason: str) -> None:
-        """From now on the version is out of service."""
-        with self._catalog.exclusive(PROMOTIONS_LOCK):
-            if index in retired(self._catalog):
-                return
-            live = live_index(self._catalog, self._default)
-            if index in (live, self._challenger):
-                what = "live" if index == live else "the challenger of search.experiment"
-                raise InService(f"index {index}: is {what}, so it is not retired.")
-            row = {
-                "at": time.time(),
-                "action": "retired",
-                "index_name": index,
-                "live": live,
-                "previous": live,
-                "actor": actor,
-                "reason": reason,
-                "facts": {},
-            }
-            with self._catalog.begin() as connection:
-                connection.execute(sa.insert(index_promotions), row)
+        """From now on the version is out of service. The lock of promotions must be held."""
+        live = live_index(self._catalog, self._default)
+        row = {
+            "at": time.time(),
+            "action": "retired",
+            "index_name": index,
+            "live": live,
+            "previous": live,
+            "actor": actor,
+            "reason": reason,
+            "facts": {},
+        }
+        with self._catalog.begin() as connection:
+            connection.execute(sa.insert(index_promotions), row)
 
     def _removed(self) -> set[str]:
         rows = index_versions

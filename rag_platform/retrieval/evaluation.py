@@ -69,7 +69,7 @@ def evaluate(searcher: Searcher, golden: Golden) -> Evaluation:
     for query in golden.queries:
         found = searcher.search(query.text, _PASSAGES, filters=filters)
         # Rounded: what is kept is what was compared.
-        scores = measure(ranking(golden, query, found), query.grades)
+        scores = measure(ranking(query, found), query.grades)
         measured.append({metric: round(value, 6) for metric, value in scores.items()})
     return Evaluation(
         index=searcher.index,
@@ -83,14 +83,14 @@ def evaluate(searcher: Searcher, golden: Golden) -> Evaluation:
     )
 
 
-def ranking(golden: Golden, query: GoldenQuery, results: Iterable[Result]) -> list[str]:
+def ranking(query: GoldenQuery, results: Iterable[Result]) -> list[str]:
     """The documents, or pages, of some passages: each once.
 
     A passage that stands in several documents counts as those of them that are asked for.
     """
     found: dict[str, None] = {}
     for result in results:
-        units = [golden.unit(key, page) for key, page in result.places]
+        units = [query.unit(key, page) for key, page in result.places]
         found |= dict.fromkeys([unit for unit in units if unit in query.grades] or units[:1])
     return list(found)
 

@@ -4,6 +4,7 @@ Whoever asks (a unit) is sent to the live index or to the challenger by a hash, 
 What was found is logged by ids and digests: no query, no name and no text.
 """
 
+import contextlib
 import hashlib
 import logging
 import time
@@ -138,6 +139,20 @@ class LiveSearch:
             index, results = with_live(self._live, use)
         took_ms = (time.perf_counter() - started) * 1_000
         return Found(results, index, arm, self._log(query, unit, arm, index, results, took_ms))
+
+    def passage(self, text_hash: str) -> Result | None:
+        """The passage with this text, of the live index or of its challenger, as either may have
+        found it; None where the reader may see none."""
+
+        def use(index: str) -> Result | None:
+            with self._open(index) as searcher:
+                return searcher.passage(text_hash)
+
+        found = with_live(self._live, use)
+        if found is None and self._experiment is not None:
+            with contextlib.suppress(CollectionMissing):
+                found = use(self._experiment.challenger)
+        return found
 
     def _live(self) -> str:
         return live_index(self._catalog, self._default)

@@ -41,12 +41,20 @@ class GoldenQuery:
     slice: str
     grades: Mapping[str, int]
 
+    def unit(self, key: str, page: int | None) -> str:
+        """What a passage of this document counts as: the page or the document that is right for the
+        query, by the name that it has there; else a page where the query asks for pages."""
+        by_page = page is not None and any(_PAGE in name for name in self.grades)
+        places = (f"{_PAGE}{page}", "") if by_page else ("",)
+        names = [f"{name}{place}" for place in places for name in (key, _bare(key))]
+        return next((name for name in names if name in self.grades), names[0])
+
 
 @dataclass(frozen=True)
 class Golden:
     """A set of queries about the documents of one source. `digest` changes with any of them.
 
-    `known` are all documents, or pages where `by_page`, that are right for some query.
+    `known` are all documents and pages that are right for some query.
     """
 
     name: str
@@ -54,13 +62,6 @@ class Golden:
     queries: tuple[GoldenQuery, ...]
     digest: str
     known: frozenset[str]
-    by_page: bool
-
-    def unit(self, key: str, page: int | None) -> str:
-        """What a passage of this document counts as: a page or a document, as the set names it."""
-        place = f"{_PAGE}{page}" if page and self.by_page else ""
-        names = (f"{key}{place}", f"{_bare(key)}{place}")
-        return next((name for name in names if name in self.known), names[0])
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """The documents that the set asks for and that are not among `keys`, sorted."""
@@ -97,8 +98,7 @@ def golden_of(name: str, source: str, queries: list[GoldenQuery]) -> Golden:
     written = [[q.id, q.text, q.slice, sorted(q.grades.items())] for q in kept]
     digest = hashlib.sha256(json.dumps([source, written]).encode()).hexdigest()
     known = frozenset(document for query in kept for document in query.grades)
-    by_page = any(_PAGE in document for document in known)
-    return Golden(name, source, kept, digest, known, by_page)
+    return Golden(name, source, kept, digest, known)
 
 
 def _bare(key: str) -> str:

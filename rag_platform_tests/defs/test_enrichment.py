@@ -261,7 +261,7 @@ def test_only_backfills_are_asked_in_batches(
     enriched.documents()
     batches: list[tuple[str, int]] = []
 
-    def opened(_parts: LlmParts, purpose: str) -> Any:
+    def opened(_parts: LlmParts, purpose: str, _tenant: str) -> Any:
         prefetch = lambda asks: batches.append((purpose, len(list(asks))))  # noqa: E731
         return SimpleNamespace(prefetch=prefetch)
 

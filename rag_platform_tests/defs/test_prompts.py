@@ -34,8 +34,8 @@ def test_the_asset_shows_what_is_registered(settings: Settings) -> None:
     assert result.success
     [event] = result.get_asset_materialization_events()
     found = event.materialization.metadata
-    assert found["versions"].value == 6
-    assert found["newly registered"].value == 6
+    assert found["versions"].value == 7
+    assert found["newly registered"].value == 7
     assert "| document&#95;summary | v001 |" in str(found["prompts"].value)
     [event] = run(settings).get_asset_materialization_events()
     assert event.materialization.metadata["newly registered"].value == 0

@@ -14,6 +14,7 @@ from rag_platform.settings_documents import SafetySettings
 from rag_platform.storage.schema import safety_findings
 from rag_platform_tests.conformance.harness import SOURCE
 from rag_platform_tests.documents.conftest import Docs, MakeDocs
+from rag_platform_tests.documents.parsing.office_samples import xlsx
 
 FIRST = "2026-07-01"
 
@@ -224,3 +225,13 @@ def test_a_hook_sees_the_texts_of_a_pass_until_it_went_through(docs: Docs) -> No
     hook.waits = True
     stage(docs, after_settle=hook).run(FIRST)
     assert hook.seen == [(FIRST, 1, [row])] * 2
+
+
+def test_metadata_hides_nothing_and_sheets_keep_their_heads(docs: Docs) -> None:
+    docs.folder.write("a.md", "---\nauthor: AK\u200bIAQ3EGYTZ7WMKXO2LP\n---\nText.\n")
+    rows = "<row><c t='str'><v>Month</v></c></row><row><c t='str'><v>1</v></c></row>"
+    docs.folder.write("b.xlsx", xlsx({f"S{n}": rows for n in range(5)}))
+    docs.run(FIRST)
+    rows_by_key = docs.clean_rows(FIRST)
+    assert json.loads(rows_by_key["a.md"]["metadata"]) == {"author": "[AWS key removed]"}
+    assert rows_by_key["b.xlsx"]["text"].count("Month") == 5

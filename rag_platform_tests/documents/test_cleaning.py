@@ -54,7 +54,9 @@ def test_running_heads_and_page_numbers_are_removed() -> None:
 
 
 def test_only_a_number_that_goes_with_the_page_is_a_page_number() -> None:
-    pages = [f"{n} - ACME 7 of 9\nTotal {n * n} of {n}\n{n}.5 {n * n}.5\n" for n in (11, 12, 13, 14)]
+    pages = [
+        f"{n} - ACME 7 of 9\nTotal {n * n} of {n}\n{n}.5 {n * n}.5\n" for n in (11, 12, 13, 14)
+    ]
     text, starts = joined(pages)
     found = clean(text, starts)
     assert "ACME" not in found.text
@@ -64,7 +66,9 @@ def test_only_a_number_that_goes_with_the_page_is_a_page_number() -> None:
 
 
 def test_sheets_slides_and_chapters_have_no_running_heads() -> None:
-    text, starts = joined([f"# Chapter {n}\n\n| Month | Sales |\n| {n} | {n} |\n" for n in range(5)])
+    text, starts = joined(
+        [f"# Chapter {n}\n\n| Month | Sales |\n| {n} | {n} |\n" for n in range(5)]
+    )
     assert clean(text, starts, printed=False).text.count("| Month | Sales |") == 5
     assert "# Chapter 3" in clean(text, starts, printed=False).text
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from rag_platform.indexing.embeddings import passage_key, vector_bytes, vector_from
 from rag_platform.storage.pages import PartGone
+from rag_platform.storage.schema import changes
 from rag_platform_tests.conformance.embedders import HashEmbedder
 from rag_platform_tests.conformance.harness import BATCH, SOURCE, V1, WINDOWS, World
 
@@ -51,6 +53,21 @@ def test_deferred_when_the_money_is_spent(world: World) -> None:
     assert world.page(FIRST).outcomes == {"inserted": 20}
     assert world.page(SECOND).outcomes == {"unchanged": 20}
     assert world.platform.embeddings(SOURCE, V1).without_vector(FIRST) == 0
+
+
+def test_what_was_superseded_while_it_waited_waits_no_more(world: World) -> None:
+    """Else the version could never be promoted: see the gate `complete`."""
+    fill(world, 1)
+    embedder = world.embedders["wordllama"]
+    embedder.fault, embedder.spare = "budget", 0
+    assert world.sync(FIRST).applied[V1].deferred == 1
+    embedder.fault = None
+    world.folder.write("00.md", "This is another text.")
+    assert world.sync(SECOND).applied[V1].deferred == 0
+    with world.platform.catalog.read() as connection:
+        waiting = sa.select(changes.c.seq).where(changes.c.deferred_by.is_not(None))
+        assert connection.execute(waiting).all() == []
+    assert world.platform.promotions.promote(V1, actor="a", reason="r").action == "promoted"
 
 
 def test_a_document_waits_whole(world: World) -> None:

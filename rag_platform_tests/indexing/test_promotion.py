@@ -171,6 +171,24 @@ def test_an_evaluation_that_says_nothing(
     assert problem in row.facts["verdicts"][-1]["told"]
 
 
+def test_queries_that_were_changed_since_tell_nothing(life: Life) -> None:
+    life.golden = ["g"]
+    for name in ("v1", "v2"):
+        life.evaluate(name, SAME)
+    life.digest = "of the queries as they are now"
+    row = life.promotions.promote("v2", **WHO)
+    assert row.action == "refused"
+    assert "v2 was evaluated on different queries" in row.problems[0]
+
+
+def test_no_difference_is_within_any_margin(life: Life) -> None:
+    life.golden = ["g"]
+    life.rules = PromotionSettings(margin=0.0)
+    for name in ("v1", "v2"):
+        life.evaluate(name, SAME)
+    assert life.promotions.promote("v2", **WHO).problems == []
+
+
 def test_too_few_queries_tell_nothing(life: Life) -> None:
     life.golden = ["g"]
     for name in ("v1", "v2"):

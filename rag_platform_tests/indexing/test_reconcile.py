@@ -44,6 +44,20 @@ def remove(world: World, key: str) -> None:
 def test_nothing_built_yet(world: World) -> None:
     report = world.platform.reconciler(V1).run(repair=False)
     assert (report.documents, report.points, report.agrees) == (0, 0, True)
+    assert world.platform.reconciler(V1).run(repair=True).agrees
+    # Who looks makes nothing: a challenger without a collection leaves its searches to what is
+    # live, an empty one would answer them with nothing.
+    assert world.platform.vectors.names() == []
+
+
+def test_what_is_gone_altogether_is_told_and_not_made_anew(world: World) -> None:
+    fill(world)
+    world.platform.vectors.drop(V1)
+    report = world.platform.reconciler(V1).run(repair=False)
+    assert (report.documents, report.drifted, report.agrees) == (3, 3, False)
+    assert world.platform.vectors.names() == []
+    assert world.platform.reconciler(V1).run(repair=True).agrees
+    world.check()
 
 
 def test_found_without_repair_and_repaired_with_it(world: World) -> None:
@@ -262,6 +276,28 @@ def test_a_retired_version_is_not_made_anew(marked: World) -> None:
         row |= {"previous": "other", "actor": "a", "reason": "r", "facts": {}}
         connection.execute(sa.insert(index_promotions), row)
     marked.platform.vectors.drop(V1)
+    with pytest.raises(Retired, match="docs_v1"):
+        marked.platform.reconciler(V1).run(repair=True)
+    assert marked.platform.vectors.names() == []
+
+
+def test_a_version_retired_while_its_lock_is_waited_for_stays_gone(
+    marked: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = marked.platform.catalog
+    exclusive = catalog.exclusive
+
+    def after_a_retirement(name: str, **more: float) -> AbstractContextManager[None]:
+        if name == f"index-{V1}":
+            monkeypatch.undo()
+            with catalog.begin() as connection:
+                row = {"at": 0.0, "action": "retired", "index_name": V1, "live": "other"}
+                row |= {"previous": "other", "actor": "a", "reason": "r", "facts": {}}
+                connection.execute(sa.insert(index_promotions), row)
+            marked.platform.vectors.drop(V1)
+        return exclusive(name, **more)
+
+    monkeypatch.setattr(catalog, "exclusive", after_a_retirement)
     with pytest.raises(Retired, match="docs_v1"):
         marked.platform.reconciler(V1).run(repair=True)
     assert marked.platform.vectors.names() == []

@@ -131,8 +131,13 @@ def test_one_that_never_was_live_goes_by_hand(life: Life) -> None:
     life.retirement().retire("v3", **WHO)
     assert gone(life, "v3")
     assert life.actions()[-1] == ("retired", "v3", "v2")
+    with life.catalog.read() as connection:
+        ends = sa.select(index_versions.c.retired_at).where(index_versions.c.name == "v3")
+        end = connection.scalar(ends)
     life.retirement().retire("v3", **WHO)
     assert len(life.actions()) == 2
+    with life.catalog.read() as connection:
+        assert connection.scalar(ends) == end
     with pytest.raises(NoSuchVersion, match="v4: was never built"):
         life.retirement().retire("v4", **WHO)
 

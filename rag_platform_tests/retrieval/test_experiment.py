@@ -41,7 +41,8 @@ class Indexes:
         if index not in self.documents:
             raise CollectionMissing(f"no {index}")
         found = [SimpleNamespace(doc_id=doc_id) for doc_id in self.documents[index]]
-        yield SimpleNamespace(search=lambda query, k, **_: found[:k])
+        passages = {each.doc_id: each for each in found}
+        yield SimpleNamespace(search=lambda query, k, **_: found[:k], passage=passages.get)
 
 
 def rows(catalog: Catalog) -> list[Any]:
@@ -123,6 +124,13 @@ def test_a_challenger_that_is_not_there_leaves_no_gap(
     assert indexes.opened == ["v2", "v1"]
     assert "the live index answers" in caplog.text
     assert rows(catalog)[0].arm == "live"
+
+
+def test_what_either_index_found_can_be_read(catalog: Catalog) -> None:
+    searching = live_search(catalog, Indexes(v1=["a", "b"], v2=["b", "c"]))
+    assert [bool(searching.passage(name)) for name in "abcd"] == [True, True, True, False]
+    assert live_search(catalog, Indexes(v1=["a"])).passage("c") is None
+    assert live_search(catalog, Indexes(v1=["a"], v2=["c"]), None).passage("c") is None
 
 
 def test_a_log_that_fails_does_not_fail_the_search(

@@ -36,7 +36,7 @@ def test_a_set_is_read(tmp_path: Path) -> None:
         ("q1", "how to start", "short", {"184": 2}),
         ("q2", "how to stop", "", {"docs/stop.md": 1}),
     ]
-    assert (found.name, found.source, found.by_page) == ("set", "manuals", False)
+    assert (found.name, found.source) == ("set", "manuals")
 
 
 def test_gzipped_files_give_the_same_set(tmp_path: Path) -> None:
@@ -58,24 +58,38 @@ def test_the_digest_tells_what_changed(tmp_path: Path) -> None:
 
 def test_a_document_is_met_with_or_without_its_extension(tmp_path: Path) -> None:
     found = read(write(tmp_path))
-    assert found.unit("184.txt", 1) == found.unit("184", None) == "184"
-    assert found.unit("docs/stop.md", None) == "docs/stop.md"
-    assert found.unit("docs/stop", None) == "docs/stop"
-    assert found.unit("a.b/184", None) == "a.b/184"
-    assert found.unit("other.txt", 3) == "other.txt"
+    first, second = found.queries
+    assert first.unit("184.txt", 1) == first.unit("184", None) == "184"
+    assert second.unit("docs/stop.md", None) == "docs/stop.md"
+    assert second.unit("docs/stop", None) == "docs/stop"
+    assert first.unit("a.b/184", None) == "a.b/184"
+    assert first.unit("other.txt", 3) == "other.txt"
     assert found.missing(["184.txt", "x"]) == ["docs/stop.md"]
     assert found.missing(["184", "docs/stop.md"]) == []
 
 
 def test_pages(tmp_path: Path) -> None:
-    qrels = "query-id\tcorpus-id\tscore\nq1\treport.pdf#page=12\t1\nq2\tother#page=2\t1\n"
+    qrels = "query-id\tcorpus-id\tscore\nq1\treport.pdf#page=12\t1\nq1\tother#page=2\t1\n"
     found = read(write(tmp_path, qrels=qrels))
-    assert found.by_page
-    assert found.unit("report.pdf", 12) == "report.pdf#page=12"
-    assert found.unit("report.pdf", 13) == "report.pdf#page=13"
-    assert found.unit("other.pdf", 2) == "other#page=2"
-    assert found.unit("report.pdf", None) == "report.pdf"
+    [query] = found.queries
+    assert query.unit("report.pdf", 12) == "report.pdf#page=12"
+    assert query.unit("report.pdf", 13) == "report.pdf#page=13"
+    assert query.unit("other.pdf", 2) == "other#page=2"
+    assert query.unit("report.pdf", None) == "report.pdf"
     assert found.missing(["report.pdf"]) == ["other"]
+
+
+def test_some_queries_ask_for_pages_and_some_for_documents(tmp_path: Path) -> None:
+    rows = ("q1\treport.pdf#page=12\t1", "q1\tplan\t1", "q2\treport.pdf\t1")
+    found = read(write(tmp_path, qrels="\n".join(["query-id\tcorpus-id\tscore", *rows])))
+    pages, documents = found.queries
+    assert [pages.unit("report.pdf", page) for page in (12, 13)] == [
+        "report.pdf#page=12",
+        "report.pdf#page=13",
+    ]
+    assert pages.unit("plan.pdf", 4) == "plan"
+    assert {documents.unit("report.pdf", page) for page in (12, 13, None)} == {"report.pdf"}
+    assert {documents.unit("other.pdf", page) for page in (1, 2)} == {"other.pdf"}
 
 
 def test_of_a_large_set_always_the_same_queries_are_taken(

@@ -64,7 +64,7 @@ def _evaluation(index: str, settings: Settings) -> dg.AssetsDefinition:
                 NOT_WORSE,
                 asset=key,
                 description=f"The interval of the paired difference in {metric} from the live "
-                f"index lies above -{margin:g}.",
+                f"index does not go below -{margin:g}.",
             ),
         ],
         description=(
@@ -131,7 +131,7 @@ def _worse_than_live(parts: Platform, golden: "Golden", evaluation: "Evaluation"
     found = compare(evaluation, other, rules.metric)
     if found.low is None:
         return f"{golden.name}: {found.queries} queries are too few to tell"
-    if found.low > -rules.margin:
+    if found.low >= -rules.margin:
         return None
     return (
         f"{golden.name}: {rules.metric} {evaluation.mean(rules.metric):.3f} against "

@@ -18,7 +18,7 @@ from rag_platform.documents.parsing.result import (
 )
 from rag_platform.documents.parsing.text import BOMS, looks_binary
 
-PARSER_VERSION: Final = 2
+PARSER_VERSION: Final = 3
 LIBRARIES: Final = {
     Kind.MARKDOWN: ("pyyaml", "charset-normalizer", "ftfy"),
     Kind.HTML: ("lxml", "charset-normalizer", "ftfy"),

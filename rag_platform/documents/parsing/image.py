@@ -43,7 +43,9 @@ def parse_image(
     try:
         with Image.open(io.BytesIO(data), formats=[kind.name]) as picture:
             text, starts = join_pages(_texts(picture, reader, limits, progress), limits)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
+    except UnidentifiedImageError as error:  # what it says names a place in memory
+        raise ParseRefused(Reason.CORRUPT, f"not readable as {kind.name}") from error
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ParseRefused(Reason.CORRUPT, f"not readable as {kind.name}: {reason}") from error
     if not text:

@@ -25,7 +25,7 @@ def parse_mail(data: bytes) -> Parsed:
     """Subject, sender, recipients, date and text; of alternatives the plain text, else the HTML.
 
     Attachments are named in the metadata and not read; attached mails are. Refuses: `corrupt`
-    (no header of a mail), `encrypted` (S/MIME, PGP/MIME).
+    (no header of a mail), `encrypted` (S/MIME, PGP/MIME), `inflates` (over 1,000 parts).
     """
     message = email.message_from_bytes(data)
     if not any(message.get(name) for name in KNOWN_HEADERS):
@@ -60,10 +60,12 @@ def _mail(message: Message, attachments: list[str], hidden: list[int]) -> Iterat
 def _readable(message: Message, attachments: list[str]) -> Iterator[Message]:
     """The parts with text and the attached mails, in order, without the others of alternatives."""
     waiting = [message]
-    for _ in range(MAX_PARTS):
-        if not waiting:
-            return
+    parts = 0
+    while waiting:
         part = waiting.pop(0)
+        parts += 1
+        if parts > MAX_PARTS:
+            raise ParseRefused(Reason.INFLATES, f"over {MAX_PARTS:,} parts in a mail; refused")
         kind = part.get_content_type()
         if kind in ENCRYPTED_TYPES or part.get_param("smime-type") == "enveloped-data":
             raise ParseRefused(Reason.ENCRYPTED, "the mail is encrypted; store it decrypted")

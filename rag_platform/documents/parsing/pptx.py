@@ -40,8 +40,8 @@ FURNITURE: Final = ("dt", "ftr", "sldNum", "hdr", "sldImg")
 def parse_pptx(data: bytes, limits: ParseLimits) -> Parsed:
     """The slides that are shown, each under its title, speaker notes after the slide.
 
-    Slides hidden from the show are left out and counted. Refuses: `corrupt`, `encrypted`,
-    `inflates`, `hostile_xml`, `too_many_pages`.
+    Slides hidden from the show are counted, and empty pages: they have numbers, too. Refuses:
+    `corrupt`, `encrypted`, `inflates`, `hostile_xml`, `too_many_pages`.
     """
     with opened(data, limits, "PPTX") as package:
         metadata = core_properties(package)
@@ -59,10 +59,9 @@ def _slides(package: Package, hidden: list[int]) -> Iterator[str]:
         if each not in targets:
             raise ParseRefused(Reason.CORRUPT, "a slide of the presentation is missing")
         text, is_shown = _slide(package, targets[each])
-        if is_shown:
-            yield text
-        else:
+        if not is_shown:
             hidden.append(len(text))
+        yield text if is_shown else ""
 
 
 def _relation_id(slide: Any) -> str:

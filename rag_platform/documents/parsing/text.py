@@ -61,7 +61,7 @@ def decode(data: bytes, *, html: bool = False, charset: str = "") -> str:
     if declared:
         try:
             return data.decode(declared, "replace")
-        except (LookupError, UnicodeDecodeError):
+        except (LookupError, UnicodeError):  # `idna` raises no UnicodeDecodeError
             pass
     return repair(data.decode(detect_encoding(data), "replace"))
 

@@ -68,7 +68,7 @@ def _phone(candidate: Candidate) -> int:
     ends = [len(candidate.value)]
     ends += [found.start() for found in re.finditer(r"[^\d+(]+", candidate.value)][:0:-1]
     for end in ends[:3]:
-        value = candidate.value[:end]
+        value = candidate.value[:end].translate(_PLAIN)
         if len(digits_of(value)) >= 7 and any(_is_phone(value, region) for region in regions):
             return end
     return 0
@@ -108,14 +108,14 @@ _CARD_GROUPS = re.compile(
 def _card(value: str) -> bool:
     digits = digits_of(value)
     number = "".join(map(str, digits))
-    fits = _CARD_GROUPS.fullmatch(value) and _ISSUERS.fullmatch(number)
+    fits = _CARD_GROUPS.fullmatch(value.translate(_PLAIN)) and _ISSUERS.fullmatch(number)
     return bool(fits) and len(set(digits)) > 2 and checksums.luhn(digits)
 
 
 def _social_security(value: str) -> bool:
     """Numbers that may be given out (SSA, POMS RM 10201.035), and none that is known from ads."""
     area, group, serial = re.split(r"\D", value)
-    known = value.replace(" ", "-") in ("078-05-1120", "219-09-9999", "123-45-6789")
+    known = f"{area}-{group}-{serial}" in ("078-05-1120", "219-09-9999", "123-45-6789")
     return not (
         known or area in ("000", "666") or area[0] == "9" or group == "00" or serial == "0000"
     )
@@ -178,8 +178,14 @@ _PHONE_NAMES = (
     r"|phone|fon|mobile?|m(?:ó|o)vil|celular|cell|handy|portable|fax|whatsapp|call|ruf|hotline"
     r"|телефон|тел)(?:nummer|nr|s)?(?:[^\p{L}\d+\n][^\d+\n]{0,14}?)?|(?:電話|电话|手机|전화)[^\d+\n]{0,12}?"
 )
-_E_MAIL = r"[A-Za-z0-9._%+'-]+@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,24}"
-_IBAN = r"\b[A-Z]{2}\d{2}(?:[ \x{A0}]?[A-Z0-9]{4}){2,7}(?:[ \x{A0}]?[A-Z0-9]{1,3})?\b"
+_E_MAIL = (
+    r"[\p{Latin}\d._%+'-]+@(?:[\p{Latin}\d](?:[\p{Latin}\d-]*[\p{Latin}\d])?\.)+[A-Za-z]{2,24}"
+)
+# What stands between groups of digits, also where no line may end.
+_BLANK = r"[ \x{A0}\x{202F}]"
+_APART = r"[ \x{A0}\x{202F}\x{2011}-]"
+_PLAIN = str.maketrans("\xa0\u202f\u2011", "  -")
+_IBAN = rf"\b[A-Z]{{2}}\d{{2}}(?:{_BLANK}?[A-Z0-9]{{4}}){{2,7}}(?:{_BLANK}?[A-Z0-9]{{1,3}})?\b"
 
 
 def _rule(kind: str, pattern: str, check: Check) -> Rule:
@@ -194,11 +200,18 @@ def _phones(pattern: str) -> Rule:
 PII_RULES: tuple[Rule, ...] = (
     _rule("e-mail", _E_MAIL, when(_e_mail)),
     _rule("IBAN", _IBAN, _iban),
-    _rule("card", r"(?:^|[^\w.-])(\d(?:[ -]?\d){11,18})(?:[^\w-]|$)", when(_card)),
-    _rule("social security number", r"\b\d{3}[- ]\d{2}[- ]\d{4}\b", when(_social_security)),
-    _phones(r"\+\d[\d ().\-/\x{A0}]{5,20}\d"),
-    _phones(rf"(?i)(?:{_PHONE_NAMES})(\(?\d[\d ().\-/\x{{A0}}]{{5,18}}\d)"),
-    _phones(r"(?:^|[^\w.-])(\(\d{3}\) ?\d{3}[-. ]\d{4}|\d{3}-\d{3}-\d{4})\b"),
+    _rule("card", rf"(?:^|[^\w.-])(\d(?:{_APART}?\d){{11,18}})(?:[^\w-]|$)", when(_card)),
+    _rule(
+        "social security number",
+        rf"\b\d{{3}}{_APART}\d{{2}}{_APART}\d{{4}}\b",
+        when(_social_security),
+    ),
+    _phones(r"\+\d[\d ().\-/\x{A0}\x{202F}\x{2011}]{5,20}\d"),
+    _phones(rf"(?i)(?:{_PHONE_NAMES})(\(?\d[\d ().\-/\x{{A0}}\x{{202F}}\x{{2011}}]{{5,18}}\d)"),
+    _phones(
+        r"(?:^|[^\w.-])(\(\d{3}\)[ \x{A0}]?\d{3}[-. \x{A0}\x{2011}]\d{4}"
+        r"|\d{3}[-\x{2011}]\d{3}[-\x{2011}]\d{4})\b"
+    ),
     _rule("IP address", r"\b\d{1,3}(?:\.\d{1,3}){3}\b", _address),
     _rule("IP address", r"\b[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}\b", _ipv6),
     # National registers

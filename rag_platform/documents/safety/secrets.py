@@ -128,13 +128,14 @@ _TOKEN_NAMES = (
     r"|(?:secret|access|account|encryption|signing|master|service|license|subscription)"
     r"(?:[ _-]?access)?[ _-]?key|secret|token|credential"
 )
-_SEPARATOR = r"[\"'\x60]?[ \t]{0,8}(?::=|=>|=|:|\x{FF1A}|>)[ \t]{0,8}"
+# With the marks of bold type: **Password:** x.
+_SEPARATOR = r"[\"'\x60*_]{0,3}[ \t]{0,8}(?::=|=>|=|:|\x{FF1A}|>)[*_]{0,3}[ \t]{0,8}"
 _QUOTED = r"\"[^\"\n]+\"|'[^'\n]+'|\x60[^\x60\n]+\x60"
 
 # The body holds no hyphen but in its headers, so that what begins often is not read often.
 _BLOCK = (
     r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\s*"
-    r"(?:[A-Za-z-]{1,30}: [^\n]{1,200}\n){0,4}[A-Za-z0-9+/=\s\\:,._()]*"
+    r"(?:[A-Za-z-]{1,30}: [^\n]{1,200}\n){0,4}[A-Za-z0-9+/=\s\\:,._()>|\"']*"
     r"(?:-----END [A-Z0-9 ]{0,40}KEY(?: BLOCK)?-----)?"
 )
 
@@ -198,6 +199,14 @@ SECRET_RULES: tuple[Rule, ...] = (
         rf"(?i)(?:{_PASSWORD_NAMES})(?: (?:is|was|lautet|ist|es|est|é|är|to)[: ]{{1,2}}"
         rf"|[ \t]*\|[ \t]*|は|是|为)({_QUOTED}|[^\s\"'\x60<>,;|]+)",
         _told,
+    ),
+    _rule(
+        "password",
+        rf"(?i)(?:{_PASSWORD_NAMES})[*_]{{0,3}}:[*_]{{0,3}}[ \t]*\n[ \t]*(\S+)[ \t]*(?:\n|\z)",
+        _told,
+    ),
+    _rule(
+        "password", r"\bcurl\b[^\n]{0,200}? (?:-u|--user)[ =][\"']?[^\s:\"']+:([^\s\"']+)", _told
     ),
     _rule("password", r"(?i)--?(?:password|passwd|pass|pwd)[ =]([^\s-][^\s]*)", _told),
     _rule(

@@ -98,11 +98,11 @@ class EdgeVectorStore(VectorStore):
 
     def drop(self, name: str) -> None:
         folder = self._folder(name)
-        if not folder.exists():
+        discarded = _unfinished(folder)  # something is left there where a removal was killed
+        if not folder.exists() and not discarded.exists():
             return
         with self._locked(name):
             # Renamed first: a kill during the removal must not leave half a collection.
-            discarded = _unfinished(folder)
             with _reporting(f"dropping {name}", folder):
                 shutil.rmtree(discarded, ignore_errors=True)
                 if folder.exists():

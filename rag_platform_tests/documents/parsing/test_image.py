@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from rag_platform.documents.parsing.image import parse_image
 from rag_platform.documents.parsing.result import (
@@ -100,6 +100,13 @@ def test_a_large_picture_is_read_smaller() -> None:
     large = encoded(picture(WORDS, size=(1600, 520), letters=68), "PNG")
     parsed = parse_image(large, Kind.PNG, ParseLimits(ocr=rules))
     assert parsed.text == WORDS
+
+
+@needs_tesseract
+def test_a_resolution_that_is_no_number_says_nothing() -> None:
+    nothing = TiffImagePlugin.IFDRational(0, 0)
+    data = encoded(picture(WORDS), "TIFF", dpi=(nothing, nothing))
+    assert parse_image(data, Kind.TIFF, LIMITS).text == WORDS
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")

@@ -87,3 +87,16 @@ def test_refused() -> None:
 def test_a_long_header_takes_no_time() -> None:
     parsed = parse_mail(b"Subject: " + b"=?utf-8?q?x?= " * 200_000 + b"\n\ntext")
     assert len(parsed.title) <= 500
+
+
+def test_no_part_is_passed_over_in_silence() -> None:
+    head = b'Subject: x\nContent-Type: multipart/mixed; boundary="b"\n\n'
+    part = b"--b\nContent-Type: text/plain\n\nword\n"
+    assert parse_mail(head + part * 999 + b"--b--").text.count("word") == 999
+    with pytest.raises(ParseRefused, match="over 1,000 parts"):
+        parse_mail(head + part * 1_000 + b"--b--")
+
+
+def test_a_charset_that_cannot_be_is_no_charset() -> None:
+    said = b"Subject: x\nContent-Type: text/plain; charset=idna\n\n" + b"a" * 100 + b" M\xfcller"
+    assert parse_mail(said).text.endswith("a Müller")

@@ -1,5 +1,8 @@
 """PPTX: slides in the order of the show, tables, lists, notes, and what is not shown."""
 
+import io
+import zipfile
+
 import pytest
 
 from rag_platform.documents.parsing.pptx import parse_pptx
@@ -69,12 +72,11 @@ def test_slides_come_in_the_order_of_the_show_with_their_structure() -> None:
     assert parsed.title == "Fees of 2026"
 
 
-def test_hidden_slides_are_left_out_and_counted() -> None:
-    parsed = parse_pptx(
-        pptx([slide(title("a")), slide(title("secret"), attributes='show="0"')]), LIMITS
-    )
-    assert parsed.text == "# a"
-    assert parsed.page_starts == (0,)
+def test_hidden_slides_are_left_out_and_counted_and_keep_their_number() -> None:
+    hidden = slide(title("secret"), attributes='show="0"')
+    parsed = parse_pptx(pptx([slide(title("a")), hidden, slide(title("b"))]), LIMITS)
+    assert parsed.text == "# a\n\n\n\n# b"
+    assert parsed.page_starts == (0, 5, 7)
     assert parsed.metadata == {"hidden_characters": str(len("# secret"))}
 
 
@@ -88,6 +90,14 @@ def test_an_empty_slide_is_a_page_and_an_empty_show_is_empty() -> None:
     parsed = parse_pptx(pptx([slide(title("a")), slide(), slide(title("b"))]), LIMITS)
     assert (parsed.text, parsed.page_starts) == ("# a\n\n\n\n# b", (0, 5, 7))
     assert parse_pptx(pptx([]), LIMITS).text == ""
+
+
+def test_a_slide_that_is_missing_is_not_passed_over() -> None:
+    with zipfile.ZipFile(io.BytesIO(pptx([slide(title("a")), slide(title("b"))]))) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    del parts["ppt/slides/slide1.xml"]
+    with pytest.raises(ParseRefused, match="a slide of the presentation is missing"):
+        parse_pptx(zipped(parts), LIMITS)
 
 
 def test_refused() -> None:

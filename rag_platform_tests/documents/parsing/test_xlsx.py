@@ -1,5 +1,8 @@
 """XLSX: cells as a reader sees them, tables, and what is not shown."""
 
+import io
+import zipfile
+
 import pytest
 
 from rag_platform.documents.parsing.result import ParseLimits, ParseRefused, Reason
@@ -116,11 +119,11 @@ def test_refused() -> None:
 
 
 def test_a_date_after_the_year_9999_is_a_number() -> None:
-    since_1904 = text_of(
-        row(1, number("A1", 2_958_465, 1)), styles=STYLES, properties='<workbookPr date1904="1"/>'
-    )
-    assert since_1904 == "2958465"
-    assert text_of(row(1, number("A1", 2_958_465.9999999, 1)), styles=STYLES) == "2958465.9999999"
+    styles = '<cellXfs><xf numFmtId="14"/></cellXfs>'
+    last = row(1, number("A1", 2_958_465))
+    assert text_of(last, styles=styles, properties='<workbookPr date1904="1"/>') == "2958465"
+    assert text_of(last, styles=styles) == "9999-12-31"
+    assert text_of(row(1, number("A1", 2_958_465.9999999)), styles=styles) == "2958465.9999999"
 
 
 def test_a_sheet_may_stand_anywhere_but_must_be_there() -> None:

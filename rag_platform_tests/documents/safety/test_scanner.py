@@ -48,11 +48,29 @@ def test_rates_on_the_labelled_texts(held_out: bool) -> None:
         ("call +49 30 901820 today 2024", "+49 30 901820"),
         ("Das Passwort ist Sommer2024! für alle", "Sommer2024"),
         ("Anrüfe: Tel. 030 901820, Büro", "030 901820"),
+        ("**Passwort:** kT9#vLq2x", "kT9#vLq2x"),
+        ("__Passwort__: kT9#vLq2x", "kT9#vLq2x"),
+        ("Passwort:\n  kT9#vLq2x\nNächste Zeile", "kT9#vLq2x"),
+        ("curl -s -u admin:kT9#vLq2x https://acme.de", "kT9#vLq2x"),
+        ("Karte 5500\xa00055\xa05555\xa05559.", "5500\xa00055\xa05555\xa05559"),
+        ("SSN 536\u201190\u20114399", "536\u201190\u20114399"),
+        ("Ruf +49\u202f30\u202f901820 an", "+49\u202f30\u202f901820"),
+        ("an josé.garcía@müller-söhne.es, heute", "josé.garcía@müller-söhne.es"),
+        ("联系我a.b@nordbank.de请", "a.b@nordbank.de"),
     ],
 )
 def test_the_value_is_masked_and_no_more(text: str, value: str) -> None:
     (only,) = scan(text, groups=BOTH, language="de")
     assert text[only.start : only.end] == value
+
+
+def test_a_quoted_private_key_is_found_whole() -> None:
+    lines = ["-----BEGIN PRIVATE KEY-----", "Ab3dEf9hJk" * 6, "Zc4eFg8hIl" * 6]
+    lines += ["-----END PRIVATE KEY-----"]
+    for text in ("\n".join(f"> {line}" for line in lines), "".join(f'"{line}"' for line in lines)):
+        (only,) = scan(text, groups=BOTH)
+        assert text[only.start : only.end].startswith("-----BEGIN")
+        assert text[only.start : only.end].endswith("END PRIVATE KEY-----")
 
 
 def test_only_the_groups_asked_for() -> None:

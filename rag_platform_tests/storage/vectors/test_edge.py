@@ -131,6 +131,24 @@ EdgeVectorStore(Path(sys.argv[1])).open("docs", dimension=4, fingerprint="f" * 6
     assert sorted(entry.name for entry in store.root.iterdir()) == ["docs", "docs.lock"]
 
 
+def test_a_kill_while_a_collection_is_removed_leaves_nothing_behind(store):
+    code = """
+import os, shutil, signal, sys
+from pathlib import Path
+from rag_platform.storage.vectors.edge import EdgeVectorStore
+def die(path, **more):
+    if Path(path).exists(): os.kill(os.getpid(), signal.SIGKILL)
+shutil.rmtree = die
+EdgeVectorStore(Path(sys.argv[1])).drop("docs")
+"""
+    with store.open("docs", **RECIPE) as docs:
+        docs.upsert([make_point(1)])
+    done = subprocess.run([sys.executable, "-c", code, str(store.root)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    store.drop("docs")
+    assert [entry.name for entry in store.root.iterdir()] == ["docs.lock"]
+
+
 def test_a_second_process_waits_and_gives_up(store):
     impatient = EdgeVectorStore(store.root, lock_timeout_s=0.2)
     code = """
