@@ -39,10 +39,10 @@ def erase(
 ) -> None:
     """Erase documents of SOURCE from everything that the platform keeps, and prove it.
 
-    They must be gone from the source, or excluded in its settings. What an interrupted erasure left
-    is finished first; without KEY nothing else is done. The JSON is a list of receipts: id, source,
-    key, doc_id, requested_at, requested_by, reason, checked_at, places (place, found, left),
-    remarks, sha256, intact.
+    They must be gone from the source, or excluded in its settings; what was moved is erased at its
+    earlier addresses, too. What an interrupted erasure left is finished first; without KEY nothing
+    else is done. The JSON is a list of receipts: id, source, key, doc_id, requested_at,
+    requested_by, reason, checked_at, places (place, found, left), remarks, sha256, intact.
     """
     if (keys or gone) and not reason:
         raise click.UsageError("say why, with --reason: it stays on record")

@@ -55,6 +55,7 @@ def detect(text: str, declared: str = "") -> str:
 def guesses(text: str) -> list[tuple[str, float]]:
     """The likeliest languages of a text with their likelihood, best first; none without letters."""
     sample = " ".join(_NO_LANGUAGE.sub(" ", _sample(text)).split())
+    sample = sample.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
     if not any(map(str.isalpha, sample)):
         return []
     found: dict[str, float] = {}

@@ -91,12 +91,13 @@ class Eraser:
     def request(self, keys: Sequence[str], *, by: str, reason: str, redact: bool = False) -> None:
         """Write down that documents are to be erased; `run` does it.
 
-        With `redact` their addresses go, too. Raises `NoSuchDocument`, and `StillThere` for one
-        that is in the source and would come back; then nothing is written down.
+        What was moved is erased at its earlier addresses, too. With `redact` addresses go as well.
+        Raises `NoSuchDocument`, and `StillThere` for one that is in the source and would come back;
+        then nothing is written down.
         """
         with self._catalog.exclusive(f"source-{self._source}"):
             pending = {row.doc_id for row in self._open()}
-            admitted = [self._admitted(key) for key in dict.fromkeys(keys)]
+            admitted = [self._admitted(key) for key in self._with_earlier(keys)]
             added = [
                 {
                     "source": self._source,
@@ -143,6 +144,27 @@ class Eraser:
 
     def _unsealed(self) -> list[Any]:
         return [row for row in self._open() if "receipt" not in row.receipt]
+
+    def _with_earlier(self, keys: Sequence[str]) -> list[str]:
+        """Addresses, and those that the documents were moved from and that nothing stands at."""
+        found = list(dict.fromkeys(keys))
+        for key in found:  # which grows
+            statement = (
+                sa.select(changes.c.moved_from)
+                .distinct()
+                .join(
+                    documents,
+                    sa.and_(
+                        documents.c.source == changes.c.source,
+                        documents.c.key == changes.c.moved_from,
+                    ),
+                )
+                .where(changes.c.source == self._source, changes.c.key == key, documents.c.gone)
+            )
+            with self._catalog.read() as connection:
+                earlier = connection.execute(statement.order_by(changes.c.moved_from)).scalars()
+                found += [each for each in earlier if each not in found]
+        return found
 
     def _admitted(self, key: str) -> Subject | None:
         """The document, if it may be erased; None for one whose erasure was begun."""

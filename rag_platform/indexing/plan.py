@@ -3,6 +3,7 @@
 Counted with the code that applies them, over pages that were cleaned; nothing is recorded.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from rag_platform.indexing.embeddings import passage_key
 from rag_platform.indexing.progress import unapplied
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.memo import Memo
+
+logger = logging.getLogger(__name__)
 
 _LOOKUP = 1_000
 
@@ -94,13 +97,21 @@ def _rows(catalog: Catalog, stage: Chunks) -> Iterator[dict[str, Any]]:
             .order_by(left.c.window, left.c.pass_no)
         ).all()
     for window, pass_no in passes:
-        if stage.part(window, pass_no) is None:  # nothing to cut: its documents went
-            continue
         with catalog.read() as connection:
-            of_pass = sa.select(left.c.seq).where(
+            of_pass = sa.select(left.c.seq, left.c.kind).where(
                 left.c.window == window, left.c.pass_no == pass_no
             )
-            wanted = set(connection.execute(of_pass).scalars())
+            wanted = {row.seq: row.kind for row in connection.execute(of_pass)}
+        if stage.part(window, pass_no) is None:
+            if standing := sum(kind != "deleted" for kind in wanted.values()):
+                logger.warning(
+                    "%s %s: %d documents of %s are not priced: the rules by which they are parsed "
+                    "or cleaned changed since. Replay the page into the live index first: "
+                    "rag-platform replay %s --from %s --to %s --index NAME",
+                    *(stage.source, window, standing, stage.index.name),
+                    *(stage.source, window, window),
+                )
+            continue
         for row in stage.rows(window, pass_no, ChunkFigures()):
             if row["seq"] in wanted:
                 yield row

@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from click import Option
 from click.testing import CliRunner, Result
 
-from rag_platform.commands.ask import ask, mcp
+from rag_platform.commands.ask import ask, library, mcp
 from rag_platform.commands.group import Cli
 from rag_platform.platform import Platform
 from rag_platform.settings import load
+from rag_platform.storage.schema import search_log
 from rag_platform_tests.llm.gateways import rows
 from rag_platform_tests.retrieval.shelves import DOCUMENTS, filled
 from rag_platform_tests.servers.openai_api import KEY, OpenAIServer
@@ -86,6 +89,32 @@ def test_a_reader_gets_answers_from_what_the_reader_may_see() -> None:
     other = asked(question, "--as", "staff", "--filter", "key=tea.md")
     assert "cellar.md" not in json.dumps(other)
     assert asked(question, "--filter", "key=no.md")["refusal"] == "nothing_found"
+
+
+def test_questions_take_part_in_an_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = filled(
+        tmp_path,
+        indexes={"a": {}, "b": {"chunker": {"strategy": "fixed"}}},
+        live="a",
+        search={"experiment": {"challenger": "b", "share": 50}},
+    )
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    # The readers are the same in both.
+    answers = [asked(f"Where does key {n} to the tea cellar hang?") for n in range(8)]
+    assert "cellar.md" not in json.dumps(answers)
+    platform = Platform(load())
+    reader = platform.reader("acme", ())
+    found = library(platform, reader).search("Where does key 0 to the tea cellar hang?", 3, {})
+    assert "cellar.md" not in {result.doc_id for result in found}
+    with platform.catalog.read() as connection:
+        log = connection.execute(sa.select(search_log).order_by(search_log.c.id)).all()
+    platform.close()
+    assert {(row.arm, row.index_name) for row in log} == {("live", "a"), ("challenger", "b")}
+    # A question goes to the same arm, whoever asks it and however.
+    assert (len(log), log[-1].arm, log[-1].unit) == (9, log[0].arm, log[0].unit)
 
 
 def test_what_cannot_be_asked_is_said_in_a_line() -> None:

@@ -304,6 +304,23 @@ def test_redacted_addresses(history: World) -> None:
     check(history)
 
 
+@in_memory
+def test_where_it_was_before_it_is_erased_too(world: World) -> None:
+    world.folder.write("private/first.md", secret(27))
+    world.sync(FIRST)
+    world.folder.rename("private/first.md", "private/second.md")
+    world.sync(SECOND)
+    world.folder.rename("private/second.md", "private/third.md")
+    world.sync(SECOND)
+    world.folder.remove("private/third.md")
+    world.sync(THIRD)
+    done = erase(world, "private/third.md")
+    keys = {one.receipt["key"] for one in done if one.receipt is not None}
+    assert keys == {"private/first.md", "private/second.md", "private/third.md"}
+    assert held(world, MARKER) == []
+    world.check()
+
+
 def rows_of(world: World, table: sa.Table) -> list[Any]:
     with world.platform.catalog.read() as connection:
         return [tuple(row) for row in connection.execute(sa.select(table))]

@@ -92,6 +92,19 @@ def test_filled_without_asking_the_source_or_the_parser(
     assert live_index(parts.catalog, V1) == V2
 
 
+def test_what_cannot_be_priced_is_told(
+    beside: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Texts that are to be cleaned by other rules first."""
+    assert needs(beside)[V2]["texts"] > 0
+    assert caplog.text == ""
+    monkeypatch.setattr("rag_platform.documents.clean.CLEANING_VERSION", "another")
+    assert needs(beside)[V2]["texts"] == 0
+    assert f"{SOURCE} {FIRST}: " in caplog.text
+    assert f"documents of {V2} are not priced" in caplog.text
+    assert f"of {V1}" not in caplog.text
+
+
 def needs(world: World) -> dict[str, dict[str, Any]]:
     """What each version lacks, at two micro-dollars a token."""
     parts = world.platform

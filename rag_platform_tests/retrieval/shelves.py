@@ -1,4 +1,4 @@
-"""Passages to answer from, and a platform of two tenants whose live index holds a few."""
+"""Passages to answer from, and a platform of two tenants whose indexes hold a few."""
 
 import hashlib
 from pathlib import Path
@@ -60,12 +60,15 @@ def filled(root: Path, **settings: Any) -> dict[str, str]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        _fill(Platform(load()))
+        platform = Platform(load())
+        for index in platform.settings.indexes:
+            _fill(platform, index)
+        platform.close()
     return environment
 
 
-def _fill(platform: Platform) -> None:
-    version = platform.version(platform.settings.live)
+def _fill(platform: Platform, index: str) -> None:
+    version = platform.version(index)
     points = []
     for number, (key, (tenant, acl, text)) in enumerate(DOCUMENTS.items()):
         payload = {
@@ -92,4 +95,3 @@ def _fill(platform: Platform) -> None:
         version.name, dimension=version.embedder.dimension, fingerprint=version.fingerprint
     ) as collection:
         collection.upsert(points)
-    platform.close()

@@ -82,17 +82,26 @@ def _readable(message: Message, attachments: list[str]) -> Iterator[Message]:
 
 
 def _best(alternatives: list[Message]) -> list[Message]:
-    """The plain text where it says something, else the last, which the sender prefers."""
+    """The plain text where it says something, else the last with text, which the sender prefers."""
     for part in alternatives:
-        if part.get_content_type() == "text/plain" and str(part.get_payload()).strip():
+        if part.get_content_type() == "text/plain" and _content(part).strip():
             return [part]
-    return alternatives[-1:]
+    readable = [each for each in alternatives if any(map(_is_text, each.walk()))]
+    return (readable or alternatives)[-1:]
+
+
+def _is_text(part: Message) -> bool:
+    return part.get_content_type() in ("text/plain", "text/html") and bool(_content(part).strip())
+
+
+def _content(part: Message) -> bytes:
+    """The bytes of a part as they were before they were encoded for the way."""
+    content = part.get_payload(decode=True)
+    return content if isinstance(content, bytes) else b""
 
 
 def _text(part: Message, hidden: list[int]) -> str:
-    content = part.get_payload(decode=True)
-    if not isinstance(content, bytes):
-        return ""
+    content = _content(part)
     charset = part.get_content_charset() or ""
     if part.get_content_type() == "text/html":
         text, unseen = whole_page(content, charset)

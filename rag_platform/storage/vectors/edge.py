@@ -101,13 +101,12 @@ class EdgeVectorStore(VectorStore):
         discarded = _unfinished(folder)  # something is left there where a removal was killed
         if not folder.exists() and not discarded.exists():
             return
-        with self._locked(name):
+        with self._locked(name), _reporting(f"dropping {name}", folder):
             # Renamed first: a kill during the removal must not leave half a collection.
-            with _reporting(f"dropping {name}", folder):
-                shutil.rmtree(discarded, ignore_errors=True)
-                if folder.exists():
-                    folder.rename(discarded)
-                    shutil.rmtree(discarded)
+            shutil.rmtree(discarded, ignore_errors=True)
+            if folder.exists():
+                folder.rename(discarded)
+                shutil.rmtree(discarded)
 
     def _folder(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

@@ -79,9 +79,7 @@ class ServerVectorStore(VectorStore):
         """Our collections; those of other programs on the server carry no recipe."""
         server = self._server
         listed = server.call("listing collections", lambda client: client.get_collections())
-        return sorted(
-            item.name for item in listed.collections if "fingerprint" in server.metadata(item.name)
-        )
+        return sorted(item.name for item in listed.collections if server.is_ours(item.name))
 
     def drop(self, name: str) -> None:
         self._server.call(f"dropping {name}", lambda client: client.delete_collection(name))
@@ -272,6 +270,15 @@ class _Server:
     def metadata(self, name: str) -> dict[str, Any]:
         info = self.call(f"opening {name}", lambda client: client.get_collection(name))
         return dict(info.config.metadata or {})
+
+    def is_ours(self, name: str) -> bool:
+        """Whether a collection carries a recipe; not if it was dropped since it was listed."""
+        try:
+            return "fingerprint" in self.metadata(name)
+        except VectorStoreError as error:
+            if _is_gone(error.__cause__):
+                return False
+            raise
 
     def recipe(self, name: str) -> tuple[int, str]:
         metadata = self.metadata(name)

@@ -100,3 +100,18 @@ def test_no_part_is_passed_over_in_silence() -> None:
 def test_a_charset_that_cannot_be_is_no_charset() -> None:
     said = b"Subject: x\nContent-Type: text/plain; charset=idna\n\n" + b"a" * 100 + b" M\xfcller"
     assert parse_mail(said).text.endswith("a Müller")
+
+
+def alternatives(*parts: bytes) -> bytes:
+    listed = b"".join(b"--c\nContent-Type: " + part + b"\n" for part in parts)
+    return b"Subject: s\nContent-Type: multipart/alternative; boundary=c\n\n" + listed + b"--c--\n"
+
+
+def test_an_alternative_that_says_nothing_hides_no_other() -> None:
+    html = b"text/html\n\n<p>words</p>"
+    blank = b"text/plain\nContent-Transfer-Encoding: base64\n\nICAK"  # two spaces
+    related = b"multipart/related; boundary=d\n\n--d\nContent-Type: " + html + b"\n--d--"
+    calendar = b"text/calendar\n\nBEGIN:VCALENDAR"
+    for parts in ((blank, html), (related, calendar), (html, calendar)):
+        assert parse_mail(alternatives(*parts)).text.endswith("words")
+    assert parse_mail(alternatives(calendar)).text == "# s"

@@ -231,6 +231,15 @@ def test_names_are_ours_alone():
     assert store.names() == ["docs"]
 
 
+def test_what_is_dropped_while_names_are_listed_is_left_out(scripted):
+    scripted.script += [
+        (200, {}, {"result": {"collections": [{"name": "docs"}]}}),
+        (404, {}, {"status": {"error": "Collection `docs` doesn't exist!"}}),
+    ]
+    assert ServerVectorStore(scripted.url).names() == []
+    assert scripted.script == []
+
+
 @pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 def _info(*, metadata: object, indexed: list[str] | None = None) -> dict[str, object]:
     return {
