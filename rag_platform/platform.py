@@ -125,6 +125,7 @@ class Platform(DocumentParts):
         Raises `UnknownName` for a tenant that has no source, or where several have and none is
         given.
         """
+        from rag_platform.indexing.access import holds_guarded
         from rag_platform.retrieval.readers import EVERYTHING, Reader
 
         sources = self.settings.sources.values()
@@ -134,7 +135,7 @@ class Platform(DocumentParts):
         if tenant not in (None, *tenants):
             raise UnknownName(f"tenant {tenant!r}: has no source; there are: {', '.join(tenants)}.")
         guarded = any(source.acl or source.options.get("acl") for source in sources)
-        if tenants == [DEFAULT_TENANT] and not guarded:
+        if tenants == [DEFAULT_TENANT] and not guarded and not holds_guarded(self.catalog):
             return EVERYTHING
         return Reader(tenant or tenants[0], tuple(groups))
 

@@ -181,7 +181,10 @@ def _vector(found: Any) -> SparseVector:
 
 
 def _spaced(text: str) -> str:
-    return text if text.isascii() else _UNSPACED.sub(_pairs, text)
+    if text.isascii():
+        return text
+    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
+    return _UNSPACED.sub(_pairs, text)
 
 
 def _pairs(run: re.Match[str]) -> str:

@@ -18,6 +18,7 @@ from rag_platform.indexing.payloads import (
     wholly_applied,
 )
 from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.memo import DEFAULT_TENANT
 from rag_platform.storage.schema import documents, index_documents
 
 ACCESS_FIELDS = ("tenant", "acl")
@@ -36,6 +37,17 @@ def access_of(connection: sa.Connection, tenant: str, doc_ids: list[str]) -> dic
 
 def _mark(tenant: str, acl: str | None) -> str:
     return f"{tenant} {json.dumps(None) if acl is None else acl}"
+
+
+def holds_guarded(catalog: Catalog) -> bool:
+    """Whether any index holds what is not for everybody, whatever the settings say by now."""
+    held, everybody = index_documents.c.access, _mark(DEFAULT_TENANT, None)
+    # As two ranges of its index: other rows than these are not looked at.
+    with catalog.read() as connection:
+        return any(
+            connection.scalar(sa.select(sa.literal(1)).where(beyond).limit(1))
+            for beyond in (held < everybody, held > everybody)
+        )
 
 
 class AccessTags(PayloadFields):

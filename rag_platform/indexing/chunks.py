@@ -69,6 +69,11 @@ class Chunks:
         fingerprint = hashlib.sha256(basis).hexdigest()
         return PartKey((self.source, self.index.name), STAGE, window, pass_no, fingerprint)
 
+    def stored(self, window: str, pass_no: int) -> PartKey | None:
+        """The chunks of a pass as they were last made, by whatever steps before; None without."""
+        key = PartKey((self.source, self.index.name), STAGE, window, pass_no, "")
+        return self._pages.newest(key)
+
     def run(self, window: str) -> ChunkFigures:
         """Cut the page's documents into chunks. Passes chunked before are reused; for an index
         that was retired nothing is done."""

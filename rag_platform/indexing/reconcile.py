@@ -304,7 +304,8 @@ class _Check:
     ) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = {}
         chunks = self._chunks.get(source)
-        part = chunks.part(window, pass_no) if chunks else None
+        # What the index holds was made by the steps as they were then.
+        part = chunks.stored(window, pass_no) if chunks else None
         if part is None or self._pages.version(part) is None:
             return found
         for batch in self._pages.read(part):

@@ -6,7 +6,7 @@ Written and read as a stream of record batches, so that memory does not grow wit
 import hashlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rag_platform.errors import PlatformError
@@ -73,6 +73,20 @@ class PageStore:
                 return None
             known = self._versions[key.path] = (meta["e_tag"], footer[_CONTENT].decode())
         return known[1]
+
+    def newest(self, key: PartKey) -> PartKey | None:
+        """The part of the same pass that is stored, whatever its fingerprint; None without any."""
+        prefix = f"{key.folder}{key.pass_no:06d}-"
+        found = [
+            meta
+            for batch in self._store.list(prefix=key.folder)
+            for meta in batch
+            if meta["path"].startswith(prefix)
+        ]
+        if not found:
+            return None
+        path = max(found, key=lambda meta: meta["last_modified"])["path"]
+        return replace(key, fingerprint=path[len(prefix) :].removesuffix(".parquet"))
 
     def writer(self, key: PartKey, schema: "pa.Schema") -> "PartWriter":
         """A context that appends rows and makes the part visible, whole, when it ends well."""

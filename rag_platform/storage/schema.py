@@ -202,6 +202,7 @@ index_documents = sa.Table(
     sa.Column("access", sa.Text, comment="tenant and readers as in the payload, JSON"),
     sa.Column("canonical", sa.Text, comment="of near copies, as in the payload; null: none"),
     sa.Index("ix_index_documents_source", "index_name", "source"),
+    sa.Index("ix_index_documents_access", "access"),
 )
 
 index_pages = sa.Table(

@@ -180,3 +180,15 @@ def test_points_that_drifted_are_told_where_their_readers_change(office: Office)
     assert office.found(Reader("acme", ("hr",))) == []
     assert office.platform.vector_index("acme", "docs_v1").run(SECOND).disagreeing == 0
     assert office.found(Reader("acme", ("board",))) == ["clerk.md", "menu.md", "nobody.md"]
+
+
+def test_what_was_guarded_stays_so_when_its_source_leaves_the_settings(office: Office) -> None:
+    settings = office.platform.settings
+    globex = settings.sources["globex"].model_copy(update={"tenant": "default"})
+    left = settings.model_copy(update={"sources": {"globex": globex}})
+    later = CountedPlatform(left, embedders={"wordllama": office.embedder}, quick=True)
+    reader = later.reader()
+    assert reader == Reader("default")
+    with later.searcher() as searcher:
+        assert searcher.search(QUESTION, 50) == []
+    later.close()

@@ -161,3 +161,13 @@ def test_memory_does_not_grow_with_the_part(tmp_path: Path) -> None:
         most = max(most, pa.total_allocated_bytes() - before)
     assert total == 1_000
     assert most < 30_000_000
+
+
+def test_the_part_that_is_stored_whatever_made_it(pages: PageStore) -> None:
+    assert pages.newest(KEY) is None
+    write(pages, KEY, 1, 2)
+    write(pages, PartKey(KEY.scope, KEY.stage, KEY.window, 2, "raw-1"), 9)
+    later = PartKey(KEY.scope, KEY.stage, KEY.window, 1, "of-another-step")
+    found = pages.newest(later)
+    assert found is not None
+    assert numbers(pages, found) == [1, 2]

@@ -182,6 +182,7 @@ def upgrade() -> None:
             "access", sa.Text(), nullable=True, comment="tenant and readers as in the payload, JSON"
         ),
     )
+    op.create_index("ix_index_documents_access", "index_documents", ["access"], unique=False)
     op.add_column(
         "index_documents",
         sa.Column(
