@@ -272,11 +272,9 @@ def reconcile(repair: bool, full: bool, index: str | None, as_json: bool) -> Non
             from rag_platform.commands.output import out, reconcile_table
 
             out().print(reconcile_table(reports))
-    advice = (
-        "replay the pages of its documents, then repair again"
-        if repair
-        else "rag-platform reconcile --repair"
-    )
+    advice = "rag-platform reconcile --repair"
+    if repair:
+        advice = f"replay the pages of its documents, then {advice}"
     fail([f"{r.index}: does not agree with the catalog: {advice}" for r in reports if not r.agrees])
 
 

@@ -221,7 +221,8 @@ def test_loading_the_code_location_imports_nothing_heavy(tmp_path: Path) -> None
     )
     home = tmp_path / "home"
     loaded = _modules_after(
-        "from rag_platform.definitions import defs\nassert len(defs.resolve_all_asset_keys()) == 10",
+        "from rag_platform.definitions import defs\n"
+        "assert len(defs.resolve_all_asset_keys()) == 10",
         {"RAG_PLATFORM_CONFIG": str(settings), "RAG_PLATFORM_HOME": str(home)},
     )
     assert "dagster" in loaded
