@@ -1,6 +1,7 @@
 """Fixtures that every part of the suite uses; servers start when the first test asks."""
 
 import importlib.util
+import os
 import shutil
 import socket
 import tempfile
@@ -31,6 +32,11 @@ _SECRETS = (
     "RAG_PLATFORM_MCP_TOKEN",
     *SECURITY,
 )
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than two cores: tests of servers, browsers and rate limits mostly wait."""
+    return max(3, min(4, os.cpu_count() or 1))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -187,14 +187,14 @@ def test_15_killed_at_random_instants(scene: Scene) -> None:
     length = time.monotonic() - began
     dice = random.Random(15)
     killed = 0
-    for _ in range(6):
+    for _ in range(4):
         home = scene.copy(WARM)
         process = scene.start(home)
         time.sleep(dice.uniform(0, length))
         process.kill()
         killed += ended(process) == -signal.SIGKILL
         scene.check_after(home, WARM)
-    assert killed >= 3
+    assert killed >= 2
 
 
 @pytest.mark.slow

@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from rag_platform.documents.translation import Translated, TranslationWaits
 from rag_platform.settings_documents import TranslationSettings
+from rag_platform.storage.schema_models import llm_cooldowns
 from rag_platform_tests.conformance.harness import SOURCE
 from rag_platform_tests.documents.conftest import Docs
 from rag_platform_tests.documents.parsing.samples import pdf
@@ -226,6 +228,8 @@ def test_a_service_that_is_down_is_asked_again_later(world: World) -> None:
             world.run()
     assert found.value.transient
     world.server.refuse = None
+    with world.docs.platform.catalog.begin() as connection:  # its time to recover is over
+        connection.execute(sa.delete(llm_cooldowns))
     world.stage.run(FIRST)
     assert sorted(world.asked) == sorted(set(world.asked))
 
