@@ -12,9 +12,9 @@ from rag_platform.documents.safety import checksums
 from rag_platform.documents.safety.checksums import digits_of
 from rag_platform.documents.safety.rules import Candidate, Check, Rule, always, when
 
-# Reserved for examples (RFC 2606, RFC 6761), and names that are no person's.
+# Names of machines (RFC 6761), and names that are no person's.
 _NO_ADDRESS = re.compile(
-    r"@(?:.*\.)?(?:example(?:\.(?:com|org|net|edu))?|test|invalid|localhost|local)$"
+    r"@(?:.*\.)?(?:test|invalid|localhost|local)$"
     r"|\.(?:png|jpe?g|gif|svg|webp|css|js|json|md|py|html?|so|service|socket|git)$"
     r"|^(?:git|noreply|no-reply|donotreply|do-not-reply|postmaster|mailer-daemon)@",
     re.IGNORECASE,

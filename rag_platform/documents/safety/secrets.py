@@ -18,7 +18,7 @@ _LEAST_TOKEN = 16
 _LEAST_PASSWORD = 6
 
 _EXAMPLE = re.compile(
-    r"example|placeholder|changeme|change[-_]me|x{4}|\*{3}|\.{3}|0123456789|123456789|abcdefgh"
+    r"(?<![a-z0-9])example|placeholder|changeme|change[-_]me|x{4}|\*{3}|\.{3}|0123456789|123456789|abcdefgh"
     r"|^(?:my|your|the|some|this|insert|replace|enter|todo|redacted|masked|removed|dummy|sample)"
     r"[-_ ]?"
     r"|^(?:pass(?:word|wd|wort)?|pwd|secret|token|api[-_]?key|key|test|foo|bar|admin|root|user"
