@@ -105,18 +105,17 @@ def test_a_tail_that_was_always_there() -> None:
     assert outliers(usual[:50], []).sum() == 5
 
 
-@given(
-    st.lists(
-        st.builds(
-            Measures,
-            st.integers(0, 10**7),
-            st.none() | st.floats(0, 1),
-            st.none() | st.floats(0, 1),
-        ),
-        min_size=30,
-        max_size=60,
-    )
-)
+@st.composite
+def pages(draw: st.DrawFn) -> list[Measures]:
+    """Documents of which a measure is known for all or for none: of fewer than 30 there is no past
+    to be like."""
+    share = st.floats(0, 1)
+    quality, confidence = (share if draw(st.booleans()) else st.none() for _ in range(2))
+    one = st.builds(Measures, st.integers(0, 10**7), quality, confidence)
+    return draw(st.lists(one, min_size=30, max_size=60))
+
+
+@given(pages())
 def test_a_page_like_its_past_has_few_outliers(page: list[Measures]) -> None:
     odd = outliers(page, page)
     assert odd.shape == (len(page),)
