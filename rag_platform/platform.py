@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rag_platform.platform_documents import DocumentParts, UnknownName, lookup
 from rag_platform.platform_indexes import cost_microusd, index_version, open_embedder
 from rag_platform.settings_indexes import IndexSettings
-from rag_platform.storage.memo import DEFAULT_TENANT
+from rag_platform.settings_values import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from rag_platform.encoders.base import Embedder

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rag_platform.storage.memo import DEFAULT_TENANT
+from rag_platform.settings_values import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from rag_platform.encoders.openai import OpenAIConnection

@@ -35,6 +35,7 @@ from rag_platform.settings_pipelines import EnrichmentSettings, RidesSettings
 from rag_platform.settings_source import explain, override, read_yaml
 from rag_platform.settings_training import ModelSettings, NotificationSettings
 from rag_platform.settings_values import (
+    DEFAULT_TENANT,
     Catalog,
     CatalogUrl,
     Count,
@@ -124,7 +125,7 @@ class SourceSettings(Section):
         description="Cron line (UTC) of the source's schedule; null for one run per window.",
     )
     tenant: TenantName = Field(
-        default="default",
+        default=DEFAULT_TENANT,
         description="Whose documents these are; what belongs to different tenants never meets.",
     )
     acl: AclSettings | None = Field(

@@ -31,6 +31,10 @@ STAGES = (
 )
 
 
+# Whose documents are those of a source that says nothing of it.
+DEFAULT_TENANT = "default"
+
+
 class Section(BaseModel):
     """Base of every part of the settings: frozen, and an unknown key is an error."""
 

@@ -2,7 +2,7 @@
 
 import uuid
 
-from rag_platform.storage.memo import DEFAULT_TENANT
+from rag_platform.settings_values import DEFAULT_TENANT
 
 # uuid5(NAMESPACE_URL, "rag_platform"), written out so that ids can be recomputed elsewhere.
 NAMESPACE = uuid.UUID("d490ec4e-c7da-53c0-b49a-dc67377a9b65")

@@ -20,8 +20,8 @@ from rag_platform.documents.sources.base import (
     Source,
     Unchanged,
 )
+from rag_platform.settings_values import DEFAULT_TENANT
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.memo import DEFAULT_TENANT
 from rag_platform.storage.pages import PageStore, PartKey
 from rag_platform.storage.schema import documents, listing
 

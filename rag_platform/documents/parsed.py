@@ -24,8 +24,9 @@ from rag_platform.documents.parsing.result import (
     ParseRefused,
 )
 from rag_platform.documents.raw import raw_part
+from rag_platform.settings_values import DEFAULT_TENANT
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.memo import DEFAULT_TENANT, Memo, memo_key
+from rag_platform.storage.memo import Memo, memo_key
 from rag_platform.storage.pages import PageStore, PartKey, PartWriter
 from rag_platform.storage.schema import changes, dead_letters
 

@@ -27,8 +27,9 @@ from rag_platform.llm.completion import Ask, Completion
 from rag_platform.llm.errors import ModelError, ServiceRefused
 from rag_platform.llm.gateway import Gateway
 from rag_platform.settings_documents import TranslationSettings
+from rag_platform.settings_values import DEFAULT_TENANT
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.memo import DEFAULT_TENANT, Memo, memo_key
+from rag_platform.storage.memo import Memo, memo_key
 from rag_platform.storage.pages import PageStore, PartKey
 from rag_platform.storage.schema import changes
 

@@ -3,8 +3,8 @@
 from collections.abc import Collection as Some
 from collections.abc import Iterator, Sequence
 
+from rag_platform.settings_values import DEFAULT_TENANT
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.memo import DEFAULT_TENANT
 from rag_platform.storage.vectors.base import VectorStore
 from rag_platform.storage.vectors.purge import purge
 

@@ -17,8 +17,8 @@ from rag_platform.indexing.payloads import (
     present_documents,
     wholly_applied,
 )
+from rag_platform.settings_values import DEFAULT_TENANT
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.memo import DEFAULT_TENANT
 from rag_platform.storage.schema import documents, index_documents
 
 ACCESS_FIELDS = ("tenant", "acl")

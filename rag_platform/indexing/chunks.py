@@ -15,8 +15,8 @@ from rag_platform.indexing.processes import in_order
 from rag_platform.indexing.progress import note_figures
 from rag_platform.indexing.retirement import retired
 from rag_platform.indexing.version import IndexVersion
+from rag_platform.settings_values import DEFAULT_TENANT
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.memo import DEFAULT_TENANT
 from rag_platform.storage.pages import PageStore, PartKey
 from rag_platform.storage.schema import changes
 

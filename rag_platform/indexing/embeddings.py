@@ -16,8 +16,9 @@ from rag_platform.indexing.processes import in_order
 from rag_platform.indexing.progress import note_figures, unapplied, unapplied_passes
 from rag_platform.indexing.retirement import retired
 from rag_platform.llm.budget import BudgetExceeded
+from rag_platform.settings_values import DEFAULT_TENANT
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.memo import DEFAULT_TENANT, Memo, memo_key
+from rag_platform.storage.memo import Memo, memo_key
 from rag_platform.storage.pages import PageStore
 from rag_platform.storage.schema import changes
 

@@ -22,8 +22,9 @@ from rag_platform.indexing.embeddings import passage_key, vector_from
 from rag_platform.indexing.index_writer import ApplyFigures, IndexWriter, Wanted
 from rag_platform.indexing.retirement import refuse_retired
 from rag_platform.indexing.version import IndexVersion
+from rag_platform.settings_values import DEFAULT_TENANT
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.memo import DEFAULT_TENANT, Memo
+from rag_platform.storage.memo import Memo
 from rag_platform.storage.pages import PageStore
 from rag_platform.storage.schema import index_documents
 from rag_platform.storage.vectors.base import (

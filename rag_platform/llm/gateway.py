@@ -43,7 +43,7 @@ from rag_platform.llm.structured import (
 )
 from rag_platform.llm.untrusted import new_boundary
 from rag_platform.settings_llm import LlmSettings
-from rag_platform.storage.memo import DEFAULT_TENANT
+from rag_platform.settings_values import DEFAULT_TENANT
 
 logger = logging.getLogger(__name__)
 

@@ -6,14 +6,12 @@ from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sa
 
+from rag_platform.settings_values import DEFAULT_TENANT
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import memo
 
 # Below SQLite's default limit of 32,766 variables, and a plan that PostgreSQL keeps small.
 _LOOKUP = 1_000
-
-
-DEFAULT_TENANT = "default"
 
 
 def memo_key(kind: str, fingerprint: str, content: bytes, tenant: str = DEFAULT_TENANT) -> bytes:

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rag_platform.storage.letters import Letter
 from rag_platform.training.errors import NoSuchModel, TrainingError
 from rag_platform.training.rows import BadRow
 from rag_platform.training.spec import ModelSpec
 from rag_platform.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from rag_platform.storage.letters import Letter
 
 DATA, DRIFT, CANDIDATE, EVALUATION, REGISTERED, DEPLOYED = STAGES = (
     "training_data",
@@ -49,8 +51,10 @@ def trainer_of(spec: ModelSpec, name: str) -> Trainer:
     return spec.trainers[name]
 
 
-def letters_of(bad: Sequence[BadRow]) -> list[Letter]:
+def letters_of(bad: Sequence[BadRow]) -> "list[Letter]":
     """What could not be used, as dead letters."""
+    from rag_platform.storage.letters import Letter
+
     return [
         Letter(
             row.file if row.number is None else f"{row.file}#{row.number}", row.reason, row.detail
