@@ -4,8 +4,10 @@ Light to import, as the verbs are: what is heavy comes with the platform or the 
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -17,6 +19,19 @@ if TYPE_CHECKING:
     from rag_platform.platform import Platform
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+by_option = click.option(
+    "--by",
+    metavar="NAME",
+    default=lambda: os.environ.get("USER") or "somebody",
+    help="Who decides; by default $USER.",
+)
+# The same decision twice counts once, and who asks again means it.
+reason_option = click.option(
+    "--reason",
+    metavar="TEXT",
+    default=lambda: f"by hand at {datetime.now(UTC).isoformat(timespec='seconds')}",
+    help="Why; stays on record.",
+)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

@@ -1,13 +1,19 @@
 """The verbs of index versions: what there is, which one answers, changing that, and trying one."""
 
-import os
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from rag_platform.commands.context import as_json_option, fail, open_platform, print_json
+from rag_platform.commands.context import (
+    as_json_option,
+    by_option,
+    fail,
+    open_platform,
+    print_json,
+    reason_option,
+)
 from rag_platform.commands.group import DefaultsToList
 
 if TYPE_CHECKING:
@@ -21,26 +27,13 @@ if TYPE_CHECKING:
     from rag_platform.retrieval.experiment import ExperimentReport
 
 _DAY_S = 86_400
-_by = click.option(
-    "--by",
-    metavar="NAME",
-    default=lambda: os.environ.get("USER") or "somebody",
-    help="Who decides; by default $USER.",
-)
-# The same decision twice counts once, and who asks again means it.
-_reason = click.option(
-    "--reason",
-    metavar="TEXT",
-    default=lambda: f"by hand at {datetime.now(UTC).isoformat(timespec='seconds')}",
-    help="Why; stays on record.",
-)
 
 
 @click.command()
 @click.argument("index")
 @click.option("--force", is_flag=True, help="Even where a gate does not pass; say why.")
-@_reason
-@_by
+@reason_option
+@by_option
 @as_json_option
 def promote(index: str, force: bool, reason: str, by: str, as_json: bool) -> None:
     """Let INDEX answer in place of the live one, at once, if its gates pass.
@@ -57,8 +50,8 @@ def promote(index: str, force: bool, reason: str, by: str, as_json: bool) -> Non
 
 
 @click.command()
-@_reason
-@_by
+@reason_option
+@by_option
 @as_json_option
 def rollback(reason: str, by: str, as_json: bool) -> None:
     """Let the index answer that answered before the live one, at once.
@@ -115,8 +108,8 @@ def history(as_json: bool) -> None:
 
 @indexes.command()
 @click.argument("index")
-@_reason
-@_by
+@reason_option
+@by_option
 def retire(index: str, reason: str, by: str) -> None:
     """Remove all that INDEX keeps, now. Its record stays; embeddings stay remembered."""
     with open_platform() as platform:

@@ -1,14 +1,19 @@
 """The verbs of the models: what serves, how that came about, and changing it."""
 
 import math
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rag_platform.commands.context import as_json_option, open_platform, print_json
+from rag_platform.commands.context import (
+    as_json_option,
+    by_option,
+    open_platform,
+    print_json,
+    reason_option,
+)
 from rag_platform.commands.group import DefaultsToList
 
 if TYPE_CHECKING:
@@ -17,19 +22,6 @@ if TYPE_CHECKING:
     from rag_platform.platform import Platform
     from rag_platform.training.ledger import Promotion
 
-_by = click.option(
-    "--by",
-    metavar="NAME",
-    default=lambda: os.environ.get("USER") or "somebody",
-    help="Who decides; by default $USER.",
-)
-# The same decision twice counts once, and who asks again means it.
-_reason = click.option(
-    "--reason",
-    metavar="TEXT",
-    default=lambda: f"by hand at {datetime.now(UTC).isoformat(timespec='seconds')}",
-    help="Why; stays on record.",
-)
 _NO_VALUE = "·"
 _CROWNING = ("promoted", "rolled_back")
 _LEVEL = 0.05  # one-sided, as of the gate
@@ -85,8 +77,8 @@ def history(model: str, as_json: bool) -> None:
 @models.command()
 @click.argument("model")
 @click.option("--version", metavar="NUMBER", help="The version; by default the challenger.")
-@_reason
-@_by
+@reason_option
+@by_option
 @as_json_option
 def promote(model: str, version: str | None, reason: str, by: str, as_json: bool) -> None:
     """Let a version of MODEL serve all units, at once. The JSON is a row as of `history`."""
@@ -98,8 +90,8 @@ def promote(model: str, version: str | None, reason: str, by: str, as_json: bool
 
 @models.command()
 @click.argument("model")
-@_reason
-@_by
+@reason_option
+@by_option
 @as_json_option
 def rollback(model: str, reason: str, by: str, as_json: bool) -> None:
     """Undo the last change of what serves. The JSON is a row as of `history`.
