@@ -1,11 +1,16 @@
 """The verbs that erase documents for good, and show the receipts."""
 
-import os
 from typing import TYPE_CHECKING
 
 import click
 
-from rag_platform.commands.context import as_json_option, fail, open_platform, print_json
+from rag_platform.commands.context import (
+    as_json_option,
+    by_option,
+    fail,
+    open_platform,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,12 +25,7 @@ if TYPE_CHECKING:
 @click.argument("keys", nargs=-1, metavar="KEY...")
 @click.option("--gone", is_flag=True, help="All documents that are gone from SOURCE.")
 @click.option("--reason", metavar="TEXT", help="Why; stays on record. Needed for new requests.")
-@click.option(
-    "--by",
-    metavar="NAME",
-    default=lambda: os.environ.get("USER") or "somebody",
-    help="Who asks; by default $USER.",
-)
+@by_option
 @click.option("--redact-key", "redact", is_flag=True, help="Keep a digest of the address only.")
 @as_json_option
 def erase(

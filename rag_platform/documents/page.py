@@ -1,6 +1,6 @@
 """Reading a page of the change log: its passes, and those of its changes that still stand."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -55,14 +55,3 @@ def standing_by_key(
     )
     rows = connection.execute(statement.where(changes.c.seq.in_(newest.correlate(None))))
     return {row.key: row for row in rows}
-
-
-def in_batches(
-    connection: sa.Connection, statement: sa.Select[Any], *, size: int = 500
-) -> Iterator[list[Any]]:
-    """The rows of a statement over `changes` in the order of their numbers."""
-    ordered = statement.order_by(changes.c.seq).limit(size)
-    last = 0
-    while batch := list(connection.execute(ordered.where(changes.c.seq > last))):
-        yield batch
-        last = batch[-1].seq

@@ -93,14 +93,6 @@ class EnrichedDocs:
             figures.removed = forget(self._catalog, self.source)
         return figures
 
-    def proposals(self, window: str) -> Iterator[Proposal]:
-        """What the steps made of the page's documents; nothing of passes that were not merged."""
-        numbers = self._steps[0].passes(window)
-        parts = [self.part(window, pass_no) for pass_no in numbers]
-        there = [part for part in parts if part and self._pages.version(part) is not None]
-        for batch in self._batches(there):
-            yield from batch
-
     # Merging
 
     def _made(self, window: str, pass_no: int, figures: EnrichedFigures) -> PartKey:

@@ -16,7 +16,6 @@ from rag_platform.documents.parsing.text import decode, normalise, words
 MAX_PARTS: Final = 1_000
 MAX_HEADER: Final = 5_000
 SHOWN: Final = ("From", "To", "Cc", "Date")
-ADDRESSES: Final = words("from to cc")
 ENCRYPTED_TYPES: Final = words("multipart/encrypted")
 KNOWN_HEADERS: Final = ("from", "to", "subject", "date", "message-id", "received", "mime-version")
 

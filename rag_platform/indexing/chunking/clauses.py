@@ -14,7 +14,8 @@ _MIDDLE = (
     "article|artikel|art\\.|section|sect\\.|sec\\.|abschnitt|clause|klausel|rule|regel|paragraph"
     "|ziffer|cl[aá]usula|art[ií]culo|secci[oó]n"
 )
-_NUMBER = r"(?:[0-9]{1,4}[a-z]?(?:[.-][0-9]{1,4}[a-z]?){0,6}|[IVXLC]{1,7}|[A-Z])"
+# Letters in capitals only: "Rule a" begins a sentence.
+_NUMBER = r"(?:[0-9]{1,4}[a-z]?(?:[.-][0-9]{1,4}[a-z]?){0,6}|(?-i:[IVXLC]{1,7}|[A-Z]))"
 _LEAD = r"[ \t>*_]{0,6}"
 _NAMED = re.compile(
     rf"{_LEAD}(?:(?P<high>{_HIGH})|(?P<middle>{_MIDDLE}))[ \t]{{1,3}}(?P<number>{_NUMBER})(?![\w])",

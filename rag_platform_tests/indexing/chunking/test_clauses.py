@@ -61,6 +61,8 @@ def test_what_begins_a_clause(line: str, level: int, label: str, is_caption: boo
         "3.5",
         "Parties meet",
         "artful 5 x",
+        "Rule a person in.",
+        "part i of it",
         "",
     ],
 )
