@@ -31,6 +31,7 @@ from rag_platform.settings_indexes import (
     SearchSettings,
 )
 from rag_platform.settings_llm import LlmSettings, MlflowSettings
+from rag_platform.settings_operations import ComputeSettings, ConsoleSettings
 from rag_platform.settings_pipelines import EnrichmentSettings, RidesSettings
 from rag_platform.settings_source import explain, override, read_yaml
 from rag_platform.settings_training import ModelSettings, NotificationSettings
@@ -225,6 +226,12 @@ class Settings(Section):
     )
     search: SearchSettings = Field(
         default=SearchSettings(), description="How the live index is searched and asked."
+    )
+    compute: ComputeSettings = Field(
+        default=ComputeSettings(), description="Where bulk work is done."
+    )
+    console: ConsoleSettings = Field(
+        default=ConsoleSettings(), description="The console in the browser, and links."
     )
     lock_timeout_s: Seconds = Field(
         default=60.0,

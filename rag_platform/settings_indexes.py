@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 
 from rag_platform.settings_values import (
     Count,
+    Folder,
     Glob,
     HttpUrl,
     Location,
@@ -56,8 +57,32 @@ class ChunkerSettings(Section):
         return overlap
 
 
-# Embedders in this process, which cost nothing, and the numbers in their vectors.
-_LOCAL: dict[str, int | None] = {"wordllama": 256, "minilm": 384}
+# Embedders in this process, which cost nothing, and the numbers in their vectors; None where the
+# model's files say it.
+_LOCAL: dict[str, int | None] = {"wordllama": 256, "minilm": 384, "transformer": None}
+
+
+class TransformerSettings(Section):
+    """A model in Hugging Face's format, run here by PyTorch (an extra), on a GPU where one is."""
+
+    path: Folder = Field(
+        description="Folder with config.json, tokenizer.json and model.safetensors."
+    )
+    pooling: Literal["mean", "cls", "last"] = Field(
+        default="mean", description="Which of a text's token vectors stands for it."
+    )
+    passage_prefix: str = Field(default="", description="What the model wants before a passage.")
+    query_prefix: str = Field(default="", description="What the model wants before a query.")
+    max_tokens: Count = Field(default=512, description="Tokens of a text that are read.")
+    batch_tokens: Count = Field(
+        default=16_384, description="Tokens, padding included, that are on the device at a time."
+    )
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        default="auto", description="`auto`: bfloat16 on a GPU, float32 elsewhere."
+    )
+    device: Literal["auto", "cuda", "cpu"] = Field(
+        default="auto", description="`auto`: a GPU where there is one."
+    )
 
 
 class EmbedderSettings(Section):
@@ -65,8 +90,11 @@ class EmbedderSettings(Section):
 
     model: Text = Field(
         default="wordllama",
-        description="`wordllama`, `minilm` (an extra; both in process, free) or a model of an "
-        "OpenAI-compatible service.",
+        description="`wordllama`, `minilm` or `transformer` (extras; all in process, free) or a "
+        "model of an OpenAI-compatible service.",
+    )
+    transformer: TransformerSettings | None = Field(
+        default=None, validate_default=True, description="The model of `transformer`."
     )
     dimensions: Count | None = Field(
         default=None, description="Numbers in a vector; null for the model's own."
@@ -81,11 +109,23 @@ class EmbedderSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
-        if isinstance(value, str) and value not in _LOCAL:
+        if isinstance(value, str) and (value not in _LOCAL or value == "transformer"):
             raise ValueError(
-                "must be 'wordllama', 'minilm' or {model: ...} of an OpenAI-compatible service"
+                "must be 'wordllama', 'minilm', {model: transformer, transformer: {path: ...}} or "
+                "{model: ...} of an OpenAI-compatible service"
             )
         return {"model": value} if isinstance(value, str) else value
+
+    @field_validator("transformer")
+    @classmethod
+    def _where_it_is_the_model(
+        cls, transformer: TransformerSettings | None, info: ValidationInfo
+    ) -> TransformerSettings | None:
+        is_wanted = info.data.get("model") == "transformer"
+        if is_wanted != (transformer is not None):
+            needed = "say its `path`" if is_wanted else "leave it out, or set model: transformer"
+            raise ValueError(needed)
+        return transformer
 
     @field_validator("base_url")
     @classmethod
@@ -99,7 +139,7 @@ class EmbedderSettings(Section):
     @classmethod
     def _of_the_model(cls, dimensions: int | None, info: ValidationInfo) -> int | None:
         model = info.data.get("model")
-        own = _LOCAL.get(str(model), dimensions)
+        own = _LOCAL.get(str(model)) or dimensions
         if dimensions not in (None, own):
             raise ValueError(f"{model}'s vectors have {own} dimensions; leave this out")
         return dimensions

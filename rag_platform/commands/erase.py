@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rag_platform.actions import Actions
 from rag_platform.commands.context import (
     as_json_option,
     by_option,
@@ -54,7 +55,9 @@ def erase(
         erasing = eraser(platform, source)
         wanted = erasing.gone() if gone else list(keys)
         if wanted:
-            erasing.request(wanted, by=by, reason=str(reason), redact=redact)
+            Actions(platform, by, "cli").request_erasure(
+                source, wanted, reason=str(reason), redact=redact
+            )
         done = erasing.run()
     if as_json:
         print_json([one.as_json() for one in done])

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rag_platform.actions import Actions
 from rag_platform.commands.context import (
     as_json_option,
+    by_option,
     fail_on_problems,
     open_platform,
     open_runs,
@@ -59,8 +61,11 @@ def list_(source: str | None, reason: str | None, as_json: bool) -> None:
 @click.argument("source", required=False)
 @click.option("--key", "keys", multiple=True, metavar="KEY", help="Of this document; repeat it.")
 @_reason
+@by_option
 @as_json_option
-def replay(source: str | None, keys: tuple[str, ...], reason: str | None, as_json: bool) -> None:
+def replay(
+    source: str | None, keys: tuple[str, ...], reason: str | None, by: str, as_json: bool
+) -> None:
     """Try dead letters again: all, those of a reason, or single ones.
 
     Quarantined ones are left until their bytes, the parser or its limits change.
@@ -81,7 +86,9 @@ def replay(source: str | None, keys: tuple[str, ...], reason: str | None, as_jso
             first = min(missing)
             raise click.UsageError(f"{source}: no such dead letter: {first}; see dead-letters list")
         chosen = [letter for letter in found if not letter.quarantined]
-        done = replay_letters(runs, chosen)
+        actions = Actions(runs.platform, by, "cli")
+        with actions.audited("dead_letters.replay", source or "all", letters=len(chosen)):
+            done = replay_letters(runs, chosen)
         left = {letter.doc_id for letter in letters(catalog)}
         healed = sum(letter.doc_id not in left for letter in chosen)
         counts = {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rag_platform.actions import Actions
 from rag_platform.commands.context import (
     as_json_option,
     fail,
@@ -94,7 +95,7 @@ def show(number: int, as_json: bool) -> None:
 def approve(number: int, by: str, note: str | None, at_once: bool, as_json: bool) -> None:
     """Publish the proposal of review ID as it is."""
     _decide(
-        lambda platform: platform.reviews.approve(number, by=by, note=note),
+        lambda platform: Actions(platform, by, "cli").approve_review(number, note=note),
         "approved",
         at_once=at_once,
         as_json=as_json,
@@ -129,8 +130,8 @@ def correct(
         raise click.UsageError("say what is right: --label NAME or --set FIELD=VALUE")
     fields = _fields(values)
     _decide(
-        lambda platform: platform.reviews.correct(
-            number, by=by, label=label, fields=fields, note=note
+        lambda platform: Actions(platform, by, "cli").correct_review(
+            number, label=label, fields=fields, note=note
         ),
         "corrected",
         at_once=at_once,
@@ -147,7 +148,7 @@ def correct(
 def reject(number: int, by: str, note: str | None, at_once: bool, as_json: bool) -> None:
     """Publish nothing of the proposal of review ID."""
     _decide(
-        lambda platform: platform.reviews.reject(number, by=by, note=note),
+        lambda platform: Actions(platform, by, "cli").reject_review(number, note=note),
         "rejected",
         at_once=at_once,
         as_json=as_json,

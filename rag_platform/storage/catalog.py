@@ -11,13 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from rag_platform.errors import PlatformError
-from rag_platform.storage import schema, schema_models
+from rag_platform.storage import schema, schema_models, schema_operations
 from rag_platform.storage.locks import LockTimeout, exclusive
 
 logger = logging.getLogger(__name__)
 
 # The newest migration under migrations/versions; a test holds the two together.
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 
 
 class CatalogError(PlatformError):
@@ -202,4 +202,11 @@ def _first_line(error: BaseException) -> str:
     return str(getattr(error, "orig", error)).splitlines()[0]
 
 
-__all__ = ["SCHEMA_REVISION", "Catalog", "CatalogError", "schema", "schema_models"]
+__all__ = [
+    "SCHEMA_REVISION",
+    "Catalog",
+    "CatalogError",
+    "schema",
+    "schema_models",
+    "schema_operations",
+]

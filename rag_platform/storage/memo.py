@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import sqlalchemy as sa
 
@@ -12,6 +12,10 @@ from rag_platform.storage.schema import memo
 
 # Below SQLite's default limit of 32,766 variables, and a plan that PostgreSQL keeps small.
 _LOOKUP = 1_000
+
+# Of some keys those whose values the caller is to work out, because nobody else is at it: asked
+# before the memo is, so that what another has let go of is found there. `set` where one works.
+Claim = Callable[[Collection[bytes]], Collection[bytes]]
 
 
 def memo_key(kind: str, fingerprint: str, content: bytes, tenant: str = DEFAULT_TENANT) -> bytes:

@@ -5,7 +5,7 @@ Written and read as a stream of record batches, so that memory does not grow wit
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,22 @@ class PartKey:
     def path(self) -> str:
         """The object's path in the store; made of settings' names and window keys only."""
         return f"{self.folder}{self.pass_no:06d}-{self.fingerprint[:16]}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Some consecutive rows of a pass's part: those from `start` up to `stop` of a row group."""
+
+    window: str
+    pass_no: int
+    group: int
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return self.stop - self.start
 
 
 class PageStore:
@@ -93,20 +109,62 @@ class PageStore:
         return PartWriter(self._store, key, schema)
 
     def read(
-        self, key: PartKey, *, columns: list[str] | None = None, rows: int = BATCH_ROWS
+        self,
+        key: PartKey,
+        *,
+        columns: list[str] | None = None,
+        rows: int = BATCH_ROWS,
+        only: Stretch | None = None,
     ) -> "Iterator[pa.RecordBatch]":
-        """The part's batches, in the order they were written. Raises `PartGone`."""
+        """The part's batches, in the order they were written, or those of `only` some rows.
+
+        A stretch that ends behind the part's end is cut there. Raises `PartGone`.
+        """
         import pyarrow.parquet as pq
 
         with ObjectReader(self._store, key.path) as raw:
             file = pq.ParquetFile(raw, pre_buffer=False)
             for group in range(file.num_row_groups):
-                yield from file.iter_batches(
+                if only is not None and only.group != group:
+                    continue
+                batches = file.iter_batches(
                     batch_size=rows,
                     row_groups=[group],
                     columns=columns,
                     use_threads=False,
                 )
+                yield from batches if only is None else _cut(batches, only.start, only.stop)
+
+    def stretches(self, key: PartKey, rows: int) -> Iterator[Stretch]:
+        """The whole part in stretches of at most `rows` rows. Raises `PartGone`."""
+        import pyarrow.parquet as pq
+
+        with ObjectReader(self._store, key.path) as raw:
+            meta = pq.ParquetFile(raw, pre_buffer=False).metadata
+        for group in range(meta.num_row_groups):
+            size = meta.row_group(group).num_rows
+            for start in range(0, size, rows):
+                yield Stretch(key.window, key.pass_no, group, start, min(start + rows, size))
+
+    def find(
+        self, key: PartKey, column: str, values: Collection[Any], *, columns: list[str]
+    ) -> Iterator[dict[str, Any]]:
+        """The rows whose `column` has one of some values, as dicts of `columns`.
+
+        Of a row group without one nothing but that column is read. Raises `PartGone`.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        with ObjectReader(self._store, key.path) as raw:
+            file = pq.ParquetFile(raw, pre_buffer=False)
+            for group in range(file.num_row_groups):
+                held = file.read_row_group(group, columns=[column], use_threads=False)[column]
+                wanted = pc.is_in(held, pa.array(list(values), held.type))
+                if pc.any(wanted).as_py():
+                    rows = file.read_row_group(group, columns=columns, use_threads=False)
+                    yield from rows.filter(wanted).to_pylist()
 
     def retire(self, key: PartKey) -> None:
         """Remove outputs of the same pass by earlier fingerprints of the step."""
@@ -119,6 +177,18 @@ class PageStore:
         ]
         if stale:
             self._store.delete(stale)
+
+
+def _cut(batches: "Iterable[pa.RecordBatch]", start: int, stop: int) -> "Iterator[pa.RecordBatch]":
+    """The rows from `start` up to `stop` of some batches that follow each other."""
+    before = 0
+    for batch in batches:
+        first, last = max(start - before, 0), min(stop - before, batch.num_rows)
+        if first < last:
+            yield batch.slice(first, last - first)
+        before += batch.num_rows
+        if before >= stop:
+            return
 
 
 class PartGone(PlatformError):
