@@ -57,11 +57,13 @@ typecheck: $(VENV)/.dev ## Types
 COMPILE = "$(BIN)/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-strip-extras --custom-compile-command 'make lock' $(LOCK_FLAGS)
 
-lock: $(VENV)/.made ## Remake requirements.lock and requirements-dev.lock from pyproject.toml
+lock: $(VENV)/.made ## Remake the lock files from pyproject.toml
 	"$(BIN)/pip" install --quiet --upgrade uv
 	echo 'setuptools>=77' | $(COMPILE) pyproject.toml - --output-file requirements.lock
 	echo 'setuptools>=77' | $(COMPILE) pyproject.toml - --extra dev --constraint requirements.lock \
 		--output-file requirements-dev.lock
+	echo 'setuptools>=77' | $(COMPILE) pyproject.toml - --extra postgres --extra kubernetes --extra celery \
+		--constraint requirements.lock --output-file deploy/requirements.lock
 
 clean-state: $(VENV)/.default ## Throw the state folder away; the next demo starts from nothing
 	@"$(BIN)/rag-platform" reset --yes

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rag_platform.commands.ask import ask, mcp
+from rag_platform.commands.backup import backup, restore
 from rag_platform.commands.context import (
     as_json_option,
     fail,
@@ -27,12 +28,15 @@ from rag_platform.commands.evaluate import compare, evaluate
 from rag_platform.commands.group import Cli
 from rag_platform.commands.indexes import experiment, indexes, promote, rollback
 from rag_platform.commands.letters import dead_letters
+from rag_platform.commands.metrics import metrics
+from rag_platform.commands.migrate import migrate
 from rag_platform.commands.models import models
 from rag_platform.commands.notify import notify
 from rag_platform.commands.predict import predict
 from rag_platform.commands.reviews import reviews
 from rag_platform.commands.rides import rides, simulate_rides
 from rag_platform.commands.train import train
+from rag_platform.console.command import console
 from rag_platform.errors import PlatformError
 
 if TYPE_CHECKING:
@@ -57,7 +61,7 @@ def main(debug: bool, verbose: bool) -> None:
 for command in (
     *(enrich, reviews, costs, rides, simulate_rides, train, predict, models, notify),
     *(evaluate, compare, promote, rollback, indexes, experiment, ask, mcp, dead_letters),
-    *(erase, receipts),
+    *(erase, receipts, backup, restore, migrate, metrics, console),
 ):
     main.add_command(command)
 

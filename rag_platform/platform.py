@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from rag_platform.indexing.retirement import Retirement
     from rag_platform.indexing.vector_index import VectorIndex
     from rag_platform.indexing.version import IndexVersion
-    from rag_platform.retrieval.answers import Answers
+    from rag_platform.retrieval.answers import Answers, Search
     from rag_platform.retrieval.experiment import LiveSearch
     from rag_platform.retrieval.golden import Golden
     from rag_platform.retrieval.readers import Reader, System
-    from rag_platform.retrieval.search import Searcher
+    from rag_platform.retrieval.search import Filters, Result, Searcher
     from rag_platform.rides.pipeline import Rides
     from rag_platform.storage.vectors.base import Collection
 
@@ -190,19 +190,24 @@ class Platform(DocumentParts):
             experiment=self.settings.search.experiment,
         )
 
-    def answers(self, reader: "Reader | System | None" = None) -> "Answers":
-        """Answers questions of a reader from what is live."""
+    def answers(
+        self, reader: "Reader | System | None" = None, *, search: "Search | None" = None
+    ) -> "Answers":
+        """Answers questions of a reader from what is live; `search` finds the passages where
+        given."""
         from rag_platform.retrieval.answers import Answers
         from rag_platform.retrieval.readers import Reader
 
         reader = reader or self.reader()
         tenant = reader.tenant if isinstance(reader, Reader) else DEFAULT_TENANT
-        search = self.live_search(reader)
-        return Answers(
+        live = self.live_search(reader)
+
+        def by_question(question: str, k: int, filters: "Filters") -> "list[Result]":
             # Nobody says who asks: a question stands for its asker in an experiment.
-            lambda question, k, filters: (
-                search.search(question, k, unit=question, filters=filters).results
-            ),
+            return live.search(question, k, unit=question, filters=filters).results
+
+        return Answers(
+            search or by_question,
             gateway=partial(self.llm.gateway, "ask", tenant),
             rules=self.settings.search.ask,
         )

@@ -17,7 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
 from rag_platform.errors import PlatformError
-from rag_platform.mcp_server import CannotServe, Library, listen, mcp_server
+from rag_platform.mcp_server import Library, mcp_server
 from rag_platform.retrieval.answers import Answer
 from rag_platform.retrieval.search import Result
 from rag_platform_tests.retrieval.shelves import DOCUMENTS, ORDER, filled, result, text_hash
@@ -166,31 +166,6 @@ def test_errors_of_ours_are_told_and_others_are_kept(
 
     run(test, mcp_server(shelf.library()))
     assert "secret" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("host", "token", "told"),
-    [
-        ("0.0.0.0", None, "RAG_PLATFORM_MCP_TOKEN"),
-        ("::", None, "RAG_PLATFORM_MCP_TOKEN"),
-        ("192.0.2.1", None, "RAG_PLATFORM_MCP_TOKEN"),
-        ("127.0.0.1", "short", "longer"),
-        ("0.0.0.0", "short", "longer"),
-        ("example.org", TOKEN, "IP address"),
-        ("192.0.2.1", TOKEN, "--port"),  # no address of this machine
-    ],
-)
-def test_it_is_not_served_to_everybody(host: str, token: str | None, told: str) -> None:
-    with pytest.raises(CannotServe, match=told):
-        listen(host, 0, token=token)
-
-
-def test_it_is_served_to_this_machine_or_to_those_with_a_token() -> None:
-    for host, token in (("127.0.0.1", None), ("0.0.0.0", TOKEN)):
-        with listen(host, 0, token=token) as listener:
-            assert listener.getsockname()[0] == host
-            with pytest.raises(CannotServe, match="--port"):
-                listen(host, listener.getsockname()[1], token=token)
 
 
 # With a platform, in a process of its own

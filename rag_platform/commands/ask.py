@@ -98,7 +98,8 @@ def mcp(http: bool, host: str, port: int, tenant: str | None, groups: tuple[str,
     Clients find what --tenant and --as may see, and cannot change that. Over HTTP at another
     address than this machine's own, RAG_PLATFORM_MCP_TOKEN has to hold a token that clients send.
     """
-    from rag_platform.mcp_server import PATH, listen, mcp_server, serve_http, serve_stdio
+    from rag_platform.listening import address_of, listen
+    from rag_platform.mcp_server import PATH, mcp_server, serve_http, serve_stdio
 
     token = os.environ.get(TOKEN, "").strip() or None
     with open_platform() as platform:
@@ -106,10 +107,8 @@ def mcp(http: bool, host: str, port: int, tenant: str | None, groups: tuple[str,
         if not http:
             serve_stdio(server)
             return
-        with listen(host, port, token=token) as listener:
-            place, number = listener.getsockname()[:2]
-            shown = f"[{place}]" if ":" in place else place
-            click.echo(f"MCP server at http://{shown}:{number}{PATH}", err=True)
+        with listen(host, port, variable=TOKEN, token=token) as listener:
+            click.echo(f"MCP server at http://{address_of(listener)}{PATH}", err=True)
             serve_http(server, listener, token=token)
 
 

@@ -1,6 +1,6 @@
 """The verb that says what models have cost."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,7 @@ def costs(by: "By", since: datetime | None, as_json: bool) -> None:
         from rag_platform.llm.budget import usd
 
         out().print(costs_table(found, by))
-        out().print(*notes(found), sep="\n")
+        out().print(*ledger.notes(found), sep="\n")
         limit = platform.settings.llm.budget.daily_usd
         out().print(f"Today: {usd(platform.llm.budget.spent())} of ${limit:,.2f}.")
 
@@ -76,15 +76,6 @@ def costs_table(found: Mapping[str, Any], by: str) -> "Table":
         group = "(embeddings)" if row[by] is None else escape(row[by])
         table.add_row(group, *(_cell(row, name) for name in (*_COUNTS, *_MONEY)))
     return table
-
-
-def notes(found: Mapping[str, Any]) -> Iterator[str]:
-    """What a person who compares this with a bill should know."""
-    if found["abandoned_usd"]:
-        yield (
-            f"${found['abandoned_usd']:,.6f} of the unsettled belong to requests that were "
-            "abandoned: their processes died, so whether they were billed only the bill says."
-        )
 
 
 def _cell(row: Mapping[str, Any], name: str) -> str:

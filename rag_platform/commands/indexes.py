@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rag_platform.actions import Actions
 from rag_platform.commands.context import (
     as_json_option,
     by_option,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from rag_platform.indexing.promotion import Promotion
     from rag_platform.indexing.versions import VersionState
-    from rag_platform.platform import Platform
     from rag_platform.retrieval.experiment import ExperimentReport
 
 _DAY_S = 86_400
@@ -43,7 +43,7 @@ def promote(index: str, force: bool, reason: str, by: str, as_json: bool) -> Non
     row as of `indexes history`.
     """
     with open_platform() as platform:
-        row = platform.promotions.promote(index, actor=by, reason=reason, force=force)
+        row = Actions(platform, by, "cli").promote_index(index, reason=reason, force=force)
         _say(row, as_json=as_json)
     if row.action == "refused":
         fail([f"{index}: {problem}" for problem in row.problems])
@@ -60,7 +60,7 @@ def rollback(reason: str, by: str, as_json: bool) -> None:
     `indexes history`.
     """
     with open_platform() as platform:
-        row = platform.promotions.rollback(actor=by, reason=reason)
+        row = Actions(platform, by, "cli").roll_back_index(reason=reason)
         _say(row, as_json=as_json)
 
 
@@ -79,7 +79,9 @@ def list_(as_json: bool) -> None:
     created_at, keep_until, retired_at (UTC seconds since 1970, or null), recipe.
     """
     with open_platform() as platform:
-        found = _versions(platform)
+        from rag_platform.indexing.versions import versions_of
+
+        found = versions_of(platform.settings, platform.catalog)
         if as_json:
             print_json([version.as_json() for version in found])
             return
@@ -113,7 +115,7 @@ def history(as_json: bool) -> None:
 def retire(index: str, reason: str, by: str) -> None:
     """Remove all that INDEX keeps, now. Its record stays; embeddings stay remembered."""
     with open_platform() as platform:
-        platform.retirement.retire(index, actor=by, reason=reason)
+        Actions(platform, by, "cli").retire_index(index, reason=reason)
     click.echo(f"{index}: retired. Take it out of platform.yaml.")
 
 
@@ -162,19 +164,6 @@ def chosen(search: int, rank: int) -> None:
         from rag_platform.retrieval.experiment import note_choice
 
         note_choice(platform.catalog, search, rank)
-
-
-def _versions(platform: "Platform") -> "list[VersionState]":
-    from rag_platform.indexing.versions import versions
-
-    rules = platform.settings.search.experiment
-    return versions(
-        platform.catalog,
-        indexes=list(platform.settings.indexes),
-        sources=list(platform.settings.sources),
-        default=platform.settings.live,
-        challenger=rules.challenger if rules else None,
-    )
 
 
 def _say(row: "Promotion", *, as_json: bool) -> None:

@@ -19,6 +19,8 @@ from rag_platform.commands.group import DefaultsToList
 if TYPE_CHECKING:
     from rag_platform.commands.runs import PageRun, Runs
     from rag_platform.documents.dead_letters import DeadLetter
+    from rag_platform.operations.audit import Via
+    from rag_platform.platform import Platform
 
 _reason = click.option("--reason", metavar="CODE", help="Of one reason only.")
 
@@ -62,9 +64,15 @@ def list_(source: str | None, reason: str | None, as_json: bool) -> None:
 @click.option("--key", "keys", multiple=True, metavar="KEY", help="Of this document; repeat it.")
 @_reason
 @by_option
+@click.option("--via", type=click.Choice(["cli", "console"]), default="cli", hidden=True)
 @as_json_option
 def replay(
-    source: str | None, keys: tuple[str, ...], reason: str | None, by: str, as_json: bool
+    source: str | None,
+    keys: tuple[str, ...],
+    reason: str | None,
+    by: str,
+    via: "Via",
+    as_json: bool,
 ) -> None:
     """Try dead letters again: all, those of a reason, or single ones.
 
@@ -86,11 +94,14 @@ def replay(
             first = min(missing)
             raise click.UsageError(f"{source}: no such dead letter: {first}; see dead-letters list")
         chosen = [letter for letter in found if not letter.quarantined]
-        actions = Actions(runs.platform, by, "cli")
-        with actions.audited("dead_letters.replay", source or "all", letters=len(chosen)):
+        actions = Actions(runs.platform, by, via)
+        with actions.audited(
+            "dead_letters.replay", source or "all", letters=len(chosen), of_reason=reason
+        ) as ending:
             done = replay_letters(runs, chosen)
-        left = {letter.doc_id for letter in letters(catalog)}
-        healed = sum(letter.doc_id not in left for letter in chosen)
+            left = {letter.doc_id for letter in letters(catalog)}
+            healed = sum(letter.doc_id not in left for letter in chosen)
+            ending.detail = f"{healed} of {len(chosen)} have a text now"
         counts = {
             "tried": len(chosen),
             "healed": healed,
@@ -106,22 +117,51 @@ def replay(
         fail_on_problems(done)
 
 
-def replay_letters(runs: "Runs", letters: "Sequence[DeadLetter]") -> "list[PageRun]":
+def replay_letters(runs: "Runs", chosen: "Sequence[DeadLetter]") -> "list[PageRun]":
     """Parse again what failed to parse; read again what could not be read. No other letter of
     their pages is tried."""
     from rag_platform.defs.operations import launch
-    from rag_platform.documents.dead_letters import forget_etags
+    from rag_platform.documents.dead_letters import forget_etags, retries
     from rag_platform.operations.status import written_windows
 
     catalog = runs.platform.catalog
     done: list[PageRun] = []
-    failed: dict[tuple[str, str], list[str]] = {}
-    for letter in letters:
-        if letter.sha256 is not None:
-            failed.setdefault((letter.source, letter.window), []).append(letter.key)
-    for (source, window), keys in sorted(failed.items()):
-        config = launch.step_config(source, "parsed_docs", retry_keys=keys)
-        done += runs.run(source, [window], config=config)
-    for source in forget_etags(catalog, letters):
+    for source, windows in retries(chosen).items():
+        for window, keys in windows.items():
+            config = launch.step_config(source, "parsed_docs", retry_keys=keys)
+            done += runs.run(source, [window], config=config)
+    for source in forget_etags(catalog, chosen):
         done += runs.run(source, [written_windows(catalog, source)[-1]])
     return done
+
+
+def launch_replays(platform: "Platform", chosen: "Sequence[DeadLetter]") -> list[str] | None:
+    """Have Dagster's daemon replay letters as `replay_letters` does; the ids of the backfills.
+
+    None where no webserver is up that knows the assets and has a daemon.
+    """
+    from rag_platform.defs.operations import launch
+    from rag_platform.documents.dead_letters import forget_etags, retries
+    from rag_platform.operations.status import written_windows
+
+    keys = {
+        source: launch.keys_of(
+            source, platform.indexes, stages=launch.stages_of(platform.settings, source)
+        )
+        for source in sorted({letter.source for letter in chosen})
+    }
+    if not launch.webserver_serves([key for wanted in keys.values() for key in wanted]):
+        return None
+    begun = []
+    for source, windows in retries(chosen).items():
+        named = [key for in_window in windows.values() for key in in_window]
+        config = launch.step_config(source, "parsed_docs", retry_keys=named)
+        title = f"Dead letters of {source}"
+        begun.append(
+            launch.launch_backfill(keys[source], [*windows], title=title, run_config=config)
+        )
+    for source in forget_etags(platform.catalog, chosen):
+        newest = written_windows(platform.catalog, source)[-1]
+        title = f"Unread documents of {source}"
+        begun.append(launch.launch_backfill(keys[source], [newest], title=title))
+    return begun

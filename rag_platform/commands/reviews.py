@@ -227,17 +227,11 @@ def _text_of(platform: "Platform", review: "Review") -> str | None:
     """The text that the review is about; None where the page has it no more."""
     if review.source not in platform.settings.sources:
         return None
-    from rag_platform.enrichment.texts import texts_of
+    from rag_platform.enrichment.texts import text_of_review
 
-    wanted = {review.doc_id: review.text_hash}
-    found = texts_of(
-        platform.clean(review.source),
-        review.window,
-        wanted,
-        catalog=platform.catalog,
-        pages=platform.pages,
+    return text_of_review(
+        platform.clean(review.source), review, catalog=platform.catalog, pages=platform.pages
     )
-    return found.get(review.doc_id)
 
 
 def _queue(found: "Sequence[Review]", now: float) -> "Table":

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
+
 from rag_platform.documents.sources.base import (
     Fetched,
     ListedObject,
@@ -13,6 +15,7 @@ from rag_platform.documents.sources.base import (
     SourceUnavailable,
 )
 from rag_platform.documents.sources.selection import Patterns
+from rag_platform.storage.schema import documents
 
 EVERYBODY = "*"
 _MAX_TAGS = 1_000
@@ -101,3 +104,48 @@ def written(acl: Sequence[str] | None) -> str | None:
 def read(acl: str | None) -> list[str]:
     """Tags as a point carries them."""
     return [EVERYBODY] if acl is None else list(json.loads(acl))
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a person may see of the catalog: documents of `sources` (None: of all) for everybody or
+    for one of `tags` (None: whoever they are for).
+
+    Who could read a document that the catalog knows no more is not known: it is shown where its
+    source is one of `unguarded`.
+    """
+
+    sources: tuple[str, ...] | None = None
+    tags: tuple[str, ...] | None = None
+    unguarded: frozenset[str] = frozenset()
+
+    def has(self, source: str) -> bool:
+        """Whether anything of a source is shown."""
+        return self.sources is None or source in self.sources
+
+    def allows(self, source: str, acl: str | None) -> bool:
+        """Whether a document is shown, by its tags as the catalog keeps them."""
+        if self.tags is None:
+            return self.has(source)
+        return self.has(source) and not {EVERYBODY, *self.tags}.isdisjoint(read(acl))
+
+    def allows_forgotten(self, source: str) -> bool:
+        """Whether a document is shown that the catalog knows no more."""
+        return self.has(source) and (self.tags is None or source in self.unguarded)
+
+    def within(self) -> sa.ColumnElement[bool]:
+        """Rows of `documents` that may be shown. What is found is to be held against `allows`:
+        tags are looked for as text here."""
+        conditions: list[sa.ColumnElement[bool]] = [sa.true()]
+        if self.sources is not None:
+            conditions.append(documents.c.source.in_(self.sources))
+        if self.tags is not None:
+            held = documents.c.acl
+            words = [json.dumps(tag, ensure_ascii=False) for tag in (EVERYBODY, *self.tags)]
+            named = (held.contains(word, autoescape=True) for word in words)
+            conditions.append(sa.or_(held.is_(None), *named))
+        return sa.and_(*conditions)
+
+
+# The platform's own view, and that of a person where nothing is guarded.
+EVERYTHING = Scope()

@@ -133,6 +133,16 @@ def _letter(row: Any, *, doc_id: str, sha256: str | None, quarantined: bool) -> 
     )
 
 
+def retries(chosen: Sequence[DeadLetter]) -> dict[str, dict[str, list[str]]]:
+    """The keys of the letters that failed to parse, by source and window; those whose bytes could
+    not be had are none of them: see `forget_etags`."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for letter in sorted(chosen, key=lambda letter: (letter.source, letter.window, letter.key)):
+        if letter.sha256 is not None:
+            found.setdefault(letter.source, {}).setdefault(letter.window, []).append(letter.key)
+    return found
+
+
 def forget_etags(catalog: Catalog, chosen: Sequence[DeadLetter]) -> list[str]:
     """Make documents whose bytes could not be had look changed, so that they are fetched again.
 

@@ -4,8 +4,9 @@ import hashlib
 import json
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,8 +27,9 @@ from rag_platform.documents.parsing.result import (
 from rag_platform.documents.raw import raw_part
 from rag_platform.settings_values import DEFAULT_TENANT
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.memo import Memo, memo_key
-from rag_platform.storage.pages import PageStore, PartKey, PartWriter
+from rag_platform.storage.measures import PARSE_SECONDS, Measures
+from rag_platform.storage.memo import Claim, Memo, memo_key
+from rag_platform.storage.pages import PageStore, PartKey, PartWriter, Stretch
 from rag_platform.storage.schema import changes, dead_letters
 
 STAGE = "parsed_docs"
@@ -104,14 +106,15 @@ class ParsedDocs:
         *,
         retry: bool | Collection[str] = False,
         watch: Watch | None = None,
+        filled: ParseFigures | None = None,
     ) -> ParseFigures:
         """Parse what the page brought. Passes parsed before are reused.
 
         With `retry`, failed documents are parsed again, all or those of these keys; without it
         only those whose parser or limits have changed since. Documents in quarantine are not.
-        Documents with pages that wait
-        for an OCR engine, or had too little time, are parsed again as soon as there is one, or
-        more. `watch` is told of the pages of long documents.
+        Documents with pages that wait for an OCR engine, or had too little time, are parsed again
+        as soon as there is one, or more. `watch` is told of the pages of long documents. `filled`
+        is what `fill` did for the page before: it counts as done by this run.
         """
         figures = ParseFigures()
         with self._catalog.read() as connection:
@@ -128,6 +131,41 @@ class ParsedDocs:
                     self._parse_again(part, again, pool, figures, watch)
                 else:
                     self._parse(part, pool, figures, watch, only=None, kept=iter(()))
+        if filled is not None:
+            figures.parsed += filled.parsed
+            figures.remembered -= filled.parsed
+        return figures
+
+    def stretches(self, windows: Sequence[str], rows: int) -> Iterator[Stretch]:
+        """The documents of some windows' passes that were never parsed, as they came, in
+        stretches of at most `rows`."""
+        for window in windows:
+            with self._catalog.read() as connection:
+                numbers = passes_of(connection, self.source, window)
+            for pass_no in numbers:
+                raw = raw_part(self.source, window, pass_no)
+                parsed = self._pages.version(self.part(window, pass_no)) is not None
+                if not parsed and self._pages.version(raw) is not None:
+                    yield from self._pages.stretches(raw, rows)
+
+    @property
+    def lock(self) -> str:
+        """Held by who has others parse for it."""
+        return f"parsing-{self.source}"
+
+    def fill(self, stretch: Stretch, claim: Claim) -> ParseFigures:
+        """Parse what of a stretch is dear to parse and not remembered, and remember it, with one
+        parser. What `claim` does not give back others parse.
+
+        What fails is left for `run`, which says why.
+        """
+        figures = ParseFigures()
+        part = self.part(stretch.window, stretch.pass_no)
+        work = _Work(self, part, figures, claim=claim)
+        with ParserPool(self._limits, 1) as pool:
+            for change, outcome in pool.parse_all(work.documents(stretch=stretch), timed=work.time):
+                work.take(change, outcome)
+            work.flush()
         return figures
 
     def _to_retry(self, window: str, pass_no: int, *, retry: bool | Collection[str]) -> set[str]:
@@ -214,42 +252,55 @@ class ParsedDocs:
         with self._pages.writer(part, parsed_schema()) as writer:
             for row in kept:
                 writer.add(row, size=len(row["text"] or "") + 200)
-            work = _Work(self, part, writer, figures)
-            for change, outcome in pool.parse_all(work.documents(only), _by_key(watch)):
+            work = _Work(self, part, figures, partial(_write_row, writer))
+            documents = work.documents(only=only)
+            for change, outcome in pool.parse_all(documents, _by_key(watch), timed=work.time):
                 work.take(change, outcome)
             work.flush()
         self._pages.retire(part)
 
 
 class _Work:
-    """One pass on its way through the pool."""
+    """One pass on its way through the pool.
+
+    `write` gets every change with its outcome. Without it there is no more to do than to remember:
+    what is known already, or not worth remembering, is left out.
+    """
 
     def __init__(
         self,
         stage: ParsedDocs,
         part: PartKey,
-        writer: PartWriter,
         figures: ParseFigures,
+        write: Callable[[Any, Parsed | ParseFailure], None] | None = None,
+        *,
+        claim: Claim = set,
     ) -> None:
         self._stage = stage
         self._catalog = stage._catalog
         self._memo = stage._memo
         self._part = part
-        self._writer = writer
+        self._write = write
+        self._claim = claim
         self._figures = figures
         rules = stage._limits.ocr
         self._ocr = f"{text_rules(rules)} {engine_state(rules)}"
         self._fresh: dict[bytes, bytes] = {}
         self._keys: dict[int, _Keys] = {}
+        self._measures = Measures(self._catalog)
+        self._seconds: dict[Kind, list[float]] = {}
 
-    def documents(self, only: set[str] | None) -> Iterator[tuple[Any, bytes, Hints]]:
-        """The pass's documents that must be parsed; what is remembered is written at once."""
+    def documents(
+        self, *, only: set[str] | None = None, stretch: Stretch | None = None
+    ) -> Iterator[tuple[Any, bytes, Hints]]:
+        """The pass's documents that must be parsed, all or those of some keys or rows; what is
+        remembered is written at once."""
         raw = raw_part(self._stage.source, self._part.window, self._part.pass_no)
         if self._stage._pages.version(raw) is None:  # nothing but deletions, or nothing readable
             return
         statement = standing(self._stage.source, self._part.window, self._part.pass_no)
         statement = statement.where(changes.c.kind.not_in(GONE_KINDS))
-        for batch in self._stage._pages.read(raw):
+        for batch in self._stage._pages.read(raw, only=stretch):
             rows = [row for row in batch.to_pylist() if only is None or row["key"] in only]
             with self._catalog.read() as connection:
                 keys = [row["key"] for row in rows]
@@ -269,14 +320,18 @@ class _Work:
             for change, content, media_type in wanted
             if (found := self._memo_keys(_kind(Hints(change.key, media_type), content), content))
         }
-        known = self._memo.get_many(key for found in keys.values() for key in found) if keys else {}
+        claimed = self._claim([key for found in keys.values() for key in found])
+        known = self._memo.get_many(claimed) if keys else {}
         for change, content, media_type in wanted:
-            self._figures.bytes += len(content)
             found = keys.get(change.seq, ())
+            if self._write is None and not (found and found[0] in claimed):
+                continue
+            self._figures.bytes += len(content)
             value = next((known[key] for key in found if key in known), None)
             if value is not None:
                 self._figures.remembered += 1
-                self._write(change, _thaw(value))
+                if self._write is not None:
+                    self._write(change, _thaw(value))
                 continue
             self._keys[change.seq] = found
             yield change, content, Hints(change.key, media_type)
@@ -304,43 +359,40 @@ class _Work:
                 self._fresh[key] = _freeze(outcome)
                 if len(self._fresh) >= _MEMO_BATCH:
                     self.flush()
-        self._write(change, outcome)
+        if self._write is not None:
+            self._write(change, outcome)
+
+    def time(self, kind: Kind, seconds: float) -> None:
+        """Note how long a parser took."""
+        self._seconds.setdefault(kind, []).append(seconds)
 
     def flush(self) -> None:
-        """Make what was parsed durable."""
+        """Make what was parsed durable, and how long it took."""
         if self._fresh:
             self._memo.put_many(self._fresh)
         self._fresh = {}
+        for kind, seconds in self._seconds.items():
+            labels = {"source": self._stage.source, "media_type": str(kind)}
+            self._measures.observe(PARSE_SECONDS, seconds, **labels)
+        self._seconds = {}
 
-    def _write(self, change: Any, outcome: Parsed | ParseFailure) -> None:
-        row: dict[str, Any] = {
-            "seq": change.seq,
-            "doc_id": change.doc_id,
-            "key": change.key,
+
+def _write_row(writer: PartWriter, change: Any, outcome: Parsed | ParseFailure) -> None:
+    """A document's row of the parsed part."""
+    row: dict[str, Any] = {"seq": change.seq, "doc_id": change.doc_id, "key": change.key}
+    if isinstance(outcome, ParseFailure):
+        row |= {"reason": str(outcome.reason), "detail": outcome.detail}
+        row |= dict.fromkeys(("text", "title", "media_type", "page_starts", "metadata"))
+    else:
+        row |= dict.fromkeys(("reason", "detail"))
+        row |= {
+            "text": outcome.text,
+            "title": outcome.title,
+            "media_type": outcome.media_type,
+            "page_starts": list(outcome.page_starts),
+            "metadata": json.dumps(outcome.metadata, ensure_ascii=False, sort_keys=True),
         }
-        if isinstance(outcome, ParseFailure):
-            row |= {
-                "reason": str(outcome.reason),
-                "detail": outcome.detail,
-                "text": None,
-            }
-            row |= {
-                "title": None,
-                "media_type": None,
-                "page_starts": None,
-                "metadata": None,
-            }
-        else:
-            row |= {
-                "reason": None,
-                "detail": None,
-                "text": outcome.text,
-                "title": outcome.title,
-                "media_type": outcome.media_type,
-                "page_starts": list(outcome.page_starts),
-                "metadata": json.dumps(outcome.metadata, ensure_ascii=False, sort_keys=True),
-            }
-        self._writer.add(row, size=len(row["text"] or "") + 200)
+    writer.add(row, size=len(row["text"] or "") + 200)
 
 
 def _is_wanted(retry: bool | Collection[str], key: str) -> bool:

@@ -16,7 +16,8 @@ class Embedder(ABC):
 
     `name` is for people; `fingerprint` names all that changes a vector (model, weights,
     parameters); `batch_size` is how many texts make one durable batch; `paid` says whether
-    a call costs money.
+    a call costs money; `per_core`, whether a large batch is faster in shares, a process for each
+    core.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Embedder(ABC):
     fingerprint: str
     batch_size: int
     paid: bool
+    per_core: bool = False
 
     @abstractmethod
     def embed_passages(self, texts: Sequence[str]) -> Vectors:

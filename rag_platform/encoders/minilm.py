@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib.util
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,8 +55,11 @@ class MiniLm:
         self._begin, self._end = self._tokenizer.encode("").ids  # what every text is set between
         self._room = window - 2
         self._tokenizer.enable_truncation(most_windows * self._room)
+        options = onnxruntime.SessionOptions()
+        # Every core, unless several of us run side by side and are told so as other libraries are.
+        options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
         self._session = onnxruntime.InferenceSession(
-            _known(*_MODEL, _MODEL_SHA256), providers=["CPUExecutionProvider"]
+            _known(*_MODEL, _MODEL_SHA256), options, providers=["CPUExecutionProvider"]
         )
 
     def embed(self, texts: Sequence[str]) -> Vectors:

@@ -1,6 +1,12 @@
-"""Embeddings from OpenAI or a server that speaks its API: paid, budgeted, retried, validated."""
+"""Embeddings from OpenAI or a server that speaks its API: paid, budgeted, retried, validated.
+
+Servers of one's own (text-embeddings-inference, vLLM, infinity) take fewer texts in a request than
+OpenAI, each another number: what is refused for that is sent again in halves, and what follows is
+no larger.
+"""
 
 import json
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +50,10 @@ _KNOWN_DIMENSIONS = {
 _REQUEST_TEXTS = 2048
 _REQUEST_BYTES = 300_000
 _REQUESTS_AT_ONCE = 4
+# How servers say that a request has too many texts, besides status 413: with status 422
+# text-embeddings-inference ("batch size 33 > maximum allowed batch size 32") and infinity ("List
+# should have at most 2048 items"), with 400 others ("array too long", "batch size is invalid").
+_TOO_MANY = re.compile(r"batch size|at most \d+ items|array too long|too many inputs", re.I)
 
 # Until it is answered a request counts with more tokens than it has. With so small a share of what
 # a minute allows, little of that stays unused.
@@ -63,6 +73,9 @@ _ADVICE = {
     401: "The key was refused: check OPENAI_API_KEY",
     403: "The key may not use this model: check its project and rights",
     404: "Check the embedder's model and `llm.base_url`",
+    413: "One text is too large for the server: lower the chunker's `max_tokens`",
+    422: "Check the length of the texts: the server may have to be told to truncate, or the "
+    "chunker's `max_tokens` be lowered",
     429: "Run again later; what was stored is not paid for twice",
 }
 
@@ -80,6 +93,12 @@ class EmbeddingServiceError(PlatformError):
         super().__init__(message)
         self.transient = transient
         self.wait_s = wait_s
+
+
+class _TooLarge(EmbeddingServiceError):
+    """The server takes smaller requests: fewer texts where `counted`, else fewer bytes."""
+
+    counted = False
 
 
 class _TakesNoDimension(EmbeddingServiceError):
@@ -128,6 +147,7 @@ class OpenAIEmbedder(Embedder):
         self._run_id = run_id
         self._purpose = purpose
         self._asks_dimension = _KNOWN_DIMENSIONS.get(model) != self.dimension
+        self._most_texts, self._most_bytes = _REQUEST_TEXTS, _REQUEST_BYTES
         self._endpoint = display_url(connection.base_url)
         self._where = f"{model} at {self._endpoint}"
 
@@ -135,7 +155,8 @@ class OpenAIEmbedder(Embedder):
         """The vectors of `texts`, float32 of shape (len(texts), dimension), of unit length."""
         _refuse_unsendable(texts)
         share = self._admission.tokens_per_minute // _SHARE_OF_A_MINUTE
-        parts = list(_requests(texts, most_bytes=min(_REQUEST_BYTES, share)))
+        most_bytes = min(self._most_bytes, share)
+        parts = list(_requests(texts, most_texts=self._most_texts, most_bytes=most_bytes))
         if parts:
             _ = self._client  # refused without a key, and made before threads share it
         if len(parts) < 2:
@@ -151,6 +172,20 @@ class OpenAIEmbedder(Embedder):
         return vector
 
     def _embed(self, texts: list[str]) -> Vectors:
+        """One request, or as many as the server was found to want meanwhile."""
+        parts = list(_requests(texts, most_texts=self._most_texts, most_bytes=self._most_bytes))
+        if len(parts) > 1:
+            return np.concatenate([self._embed(part) for part in parts])
+        try:
+            return self._embed_at_once(texts)
+        except _TooLarge as error:
+            if error.counted:
+                self._most_texts = min(self._most_texts, -(-len(texts) // 2))
+            else:
+                self._most_bytes = min(self._most_bytes, _size(texts) // 2)
+        return self._embed(texts)
+
+    def _embed_at_once(self, texts: list[str]) -> Vectors:
         call_id = uuid.uuid4().hex
         retries = attempts(
             _again_in,
@@ -176,7 +211,7 @@ class OpenAIEmbedder(Embedder):
         """One request, reserved before and booked after; returns the answer's JSON."""
         import openai
 
-        bound = sum(len(text.encode()) for text in texts)
+        bound = _size(texts)
         attempt = Attempt(
             endpoint=self._endpoint,
             model=self.name,
@@ -260,6 +295,11 @@ class OpenAIEmbedder(Embedder):
             said = shown(error.message, key=key, sent=texts)
             if asks_dimension and self._may_have_one_length(error, said):
                 return _TakesNoDimension(f"{self._where}: takes no `dimensions` ({said}).")
+            counted = error.status_code in (400, 413, 422) and _TOO_MANY.search(error.message)
+            if len(texts) > 1 and (counted or error.status_code == 413):
+                smaller = _TooLarge(f"{self._where}: takes smaller requests ({said}).")
+                smaller.counted = bool(counted)
+                return smaller
             what = f"answered {error.status_code} ({said})"
             advice = _ADVICE.get(error.status_code, "Run again when the service is well")
             if QUOTA in (error.code, error.type):
@@ -310,13 +350,17 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _requests(texts: Sequence[str], *, most_bytes: int) -> Iterator[list[str]]:
+def _size(texts: Sequence[str]) -> int:
+    return sum(len(text.encode()) for text in texts)
+
+
+def _requests(texts: Sequence[str], *, most_texts: int, most_bytes: int) -> Iterator[list[str]]:
     """The texts in order, in as few requests as the limits allow; a longer text goes alone."""
     part: list[str] = []
     size = 0
     for text in texts:
         length = len(text.encode())
-        if part and (len(part) == _REQUEST_TEXTS or size + length > most_bytes):
+        if part and (len(part) == most_texts or size + length > most_bytes):
             yield part
             part, size = [], 0
         part.append(text)

@@ -24,6 +24,7 @@ class WordLlamaEmbedder(Embedder):
     dimension = 256
     batch_size = 1024
     paid = False
+    per_core = True
 
     def __init__(self) -> None:
         self._tokenizer = reference_tokenizer()

@@ -13,7 +13,7 @@ from rag_platform.llm.budget import BudgetExceeded
 from rag_platform.llm.completion import Ask, Completion
 from rag_platform.llm.errors import InvalidAnswer, ModelError, ModelRefused, ServiceRefused
 from rag_platform.llm.gateway import Gateway
-from rag_platform.storage.memo import Memo, memo_key
+from rag_platform.storage.memo import Claim, Memo, memo_key
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,17 @@ class AskFigures:
     output_tokens: int = 0
     microusd: int = 0
     reused_passes: int = 0
+
+    def as_asked_before(self) -> "AskFigures":
+        """These, for a run that comes after and finds in the memo what they asked."""
+        return AskFigures(
+            asked=self.asked,
+            cached=self.cached,
+            memo_hits=self.memo_hits - self.ok,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            microusd=self.microusd,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +105,15 @@ class Asking:
         self._refused = 0
         self._warned: set[str] = set()
 
-    def outcomes(self, wanted: Sequence[Wanted]) -> list[Outcome]:
-        """One outcome for each document, in order. Raises what is no matter of a document and
-        does not pass by itself: a wrong key, an unknown price."""
+    def outcomes(self, wanted: Sequence[Wanted], *, claim: Claim = set) -> list[Outcome]:
+        """One outcome for each document, in order; what is not claimed waits. Raises what is no
+        matter of a document and does not pass by itself: a wrong key, an unknown price."""
         keys = [self._key(one.ask) if one.ask else None for one in wanted]
-        known = self._known([key for key in keys if key is not None])
+        claimed = claim([key for key in keys if key is not None])
+        known = self._known(claimed)
         failed_before = self._failed_before(wanted)
         missing = _missing(wanted, keys, known.keys(), failed_before)
+        missing = {key: ask for key, ask in missing.items() if key in claimed}
         found = known | self._asked(missing)
         outcomes = []
         failures: list[Failure] = []
@@ -135,7 +148,7 @@ class Asking:
     def _key(self, ask: Ask[Any]) -> bytes:
         return memo_key(self._kind, self._fingerprint, canonical(dict(ask.variables)))
 
-    def _known(self, keys: Sequence[bytes]) -> dict[bytes, Outcome]:
+    def _known(self, keys: Collection[bytes]) -> dict[bytes, Outcome]:
         values = self._memo.get_many(keys)
         return {key: Outcome("ok", answer=json.loads(value)) for key, value in values.items()}
 

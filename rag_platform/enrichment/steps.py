@@ -21,8 +21,8 @@ from rag_platform.enrichment.progress import begin
 from rag_platform.llm.completion import Ask
 from rag_platform.llm.gateway import Gateway
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.memo import Memo
-from rag_platform.storage.pages import PageStore, PartKey
+from rag_platform.storage.memo import Claim, Memo
+from rag_platform.storage.pages import PageStore, PartKey, Stretch
 from rag_platform.storage.schema import changes
 
 # Part of every step part's name; a change means that its columns changed.
@@ -30,10 +30,12 @@ STEPS_VERSION = "1"
 # Of a batch of documents that is asked about at once: documents, and characters.
 _BATCH_DOCUMENTS = 200
 _BATCH_SIZE = 4_000_000
-# How long a run waits for one that is asking: as long as a large page takes.
-_PATIENCE_S = 3_600.0
+_WHOLE_GROUP = 1 << 31  # rows; more than a row group has
+# How long a run waits for one that is asking: as long as a large backfill takes.
+_PATIENCE_S = 86_400.0
 
 Document = Mapping[str, Any]  # a row of a clean part
+_Spans = tuple[tuple[PartKey, str | None], dict[Stretch, tuple[int, int]]]
 _COLUMNS = ["seq", "doc_id", "key", "reason", "empty", "text", "text_hash", "title", "language"]
 
 
@@ -87,6 +89,7 @@ class Step:
         self._catalog = catalog
         self._memo = memo
         self._pages = pages
+        self._part_spans: _Spans | None = None
 
     @cached_property
     def _gateway(self) -> Gateway:
@@ -97,6 +100,11 @@ class Step:
         """What decides an answer: model, prompt, schema and parameters."""
         fingerprint = self._gateway.fingerprint(self._recipe.prompt, self._recipe.schema)
         return f"{fingerprint}/{VERSION}" if self._gateway.is_extractive else fingerprint
+
+    @property
+    def lock(self) -> str:
+        """Held by who asks: two runs that miss the same answers must not both pay for them."""
+        return f"enrichment-{self.source}-{self.stage}"
 
     def part(self, window: str, pass_no: int) -> PartKey | None:
         """Where the answers of one pass are kept; None before its inputs are."""
@@ -110,30 +118,54 @@ class Step:
         fingerprint = hashlib.sha256("\n".join(basis).encode()).hexdigest()
         return PartKey((self.source,), self.stage, window, pass_no, fingerprint)
 
-    def run(self, window: str, *, retry: bool = False) -> AskFigures:
+    def run(
+        self, window: str, *, retry: bool = False, filled: AskFigures | None = None
+    ) -> AskFigures:
         """Ask about what the page has and the memo does not; `retry` also about what failed.
 
         Passes whose documents all have an answer, or failed, are reused. Documents over the
-        budget, and those that the service did not answer in time, wait for a later run.
+        budget, and those that the service did not answer in time, wait for a later run. `filled`
+        is what `fill` did for the page before: it counts as done by this run.
         """
-        figures = AskFigures()
+        figures = AskFigures() if filled is None else filled.as_asked_before()
         if self._before is None:
             begin(self._catalog, self.source, window)
-        # Two runs that miss the same answers must not both pay for them.
-        lock = f"enrichment-{self.source}-{self.stage}"
-        with self._catalog.exclusive(lock, timeout_s=_PATIENCE_S):
+        with self._catalog.exclusive(self.lock, timeout_s=_PATIENCE_S):
             for pass_no in self.passes(window):
-                part = self.part(window, pass_no)
-                if part is None:
-                    above = self._before.stage if self._before else "clean_docs"
-                    raise RuntimeError(
-                        f"{self.source} {window}: {above} must run before {self.stage}"
-                    )
+                part = self._its_part(window, pass_no)
                 if self._is_complete(part, retry=retry):
                     figures.reused_passes += 1
                 else:
                     self._make(part, figures, retry=retry)
         return figures
+
+    def stretches(self, windows: Sequence[str], rows: int) -> Iterator[Stretch]:
+        """The documents of some windows' passes that `run` would look through, in stretches of at
+        most `rows`."""
+        for window in windows:
+            if self._before is None:
+                begin(self._catalog, self.source, window)
+            for pass_no in self.passes(window):
+                if not self._is_complete(self._its_part(window, pass_no), retry=False):
+                    clean = self._clean.part(window, pass_no)
+                    assert clean is not None
+                    yield from self._pages.stretches(clean, rows)
+
+    def fill(self, stretch: Stretch, claim: Claim) -> AskFigures:
+        """Ask about a stretch of documents, so that the memo has the answers, and the dead letters
+        what failed. What `claim` does not give back is asked by others."""
+        figures = AskFigures()
+        asking = self._asking(stretch.window, figures, retry=False)
+        for batch in self._batches(stretch.window, stretch.pass_no, only=stretch):
+            asking.outcomes([self._wanted(*pair) for pair in batch], claim=claim)
+        return figures
+
+    def _its_part(self, window: str, pass_no: int) -> PartKey:
+        part = self.part(window, pass_no)
+        if part is None:
+            above = self._before.stage if self._before else "clean_docs"
+            raise RuntimeError(f"{self.source} {window}: {above} must run before {self.stage}")
+        return part
 
     def prefetch(
         self, windows: Sequence[str], answer: Callable[[Iterable[Ask[Any]]], object]
@@ -227,12 +259,12 @@ class Step:
         )
 
     def _batches(
-        self, window: str, pass_no: int
+        self, window: str, pass_no: int, *, only: Stretch | None = None
     ) -> Iterator[list[tuple[Document, Mapping[str, Any] | None]]]:
         """The standing documents of a pass, each with its row of the step before."""
         taken: list[tuple[Document, Mapping[str, Any] | None]] = []
         size = 0
-        for document, before in self._documents(window, pass_no):
+        for document, before in self._documents(window, pass_no, only=only):
             taken.append((document, before))
             size += len(document["text"])
             if len(taken) >= _BATCH_DOCUMENTS or size >= _BATCH_SIZE:
@@ -242,22 +274,53 @@ class Step:
             yield taken
 
     def _documents(
-        self, window: str, pass_no: int
+        self, window: str, pass_no: int, *, only: Stretch | None
     ) -> Iterator[tuple[Document, Mapping[str, Any] | None]]:
         clean = self._clean.part(window, pass_no)
         assert clean is not None
         documents = standing_rows(
-            self._catalog, self._pages, clean, source=self.source, columns=_COLUMNS
+            self._catalog, self._pages, clean, source=self.source, columns=_COLUMNS, only=only
         )
         if self._before is None:
             yield from ((document, None) for document in documents)
             return
         before = self._before.part(window, pass_no)
         assert before is not None
+        if only is not None:
+            yield from self._with_earlier(before, list(documents))
+            return
         earlier = (row for batch in self._pages.read(before) for row in batch.to_pylist())
         for document in documents:
             # A document stood when the step before saw it, if it stands now.
             yield document, next(row for row in earlier if row["seq"] == document["seq"])
+
+    def _with_earlier(
+        self, before: PartKey, documents: list[dict[str, Any]]
+    ) -> Iterator[tuple[Document, Mapping[str, Any] | None]]:
+        """Some documents, each with its row of the step before, without reading all of its part.
+
+        Those that it has no row of, because another run replaced it meanwhile, are left out.
+        """
+        wanted = {document["seq"] for document in documents}
+        rows: dict[int, Mapping[str, Any]] = {}
+        for group, (first, last) in self._spans(before).items():
+            if any(first <= number <= last for number in wanted):
+                for batch in self._pages.read(before, only=group):
+                    rows |= {row["seq"]: row for row in batch.to_pylist() if row["seq"] in wanted}
+        yield from ((one, rows[one["seq"]]) for one in documents if one["seq"] in rows)
+
+    def _spans(self, part: PartKey) -> dict[Stretch, tuple[int, int]]:
+        """The least and the greatest number of a change in each row group of a part; looked up
+        once for stretch after stretch of the same part."""
+        version = (part, self._pages.version(part))
+        if self._part_spans is None or self._part_spans[0] != version:
+            spans = {}
+            for group in self._pages.stretches(part, _WHOLE_GROUP):
+                batches = self._pages.read(part, columns=["seq"], only=group)
+                numbers = [seq for batch in batches for seq in batch["seq"].to_pylist()]
+                spans[group] = (min(numbers), max(numbers))
+            self._part_spans = (version, spans)
+        return self._part_spans[1]
 
     def _wanted(self, document: Document, before: Mapping[str, Any] | None) -> Wanted:
         if before is not None and _waits(before):
@@ -280,11 +343,17 @@ class Step:
 
 
 def standing_rows(
-    catalog: Catalog, pages: PageStore, clean: PartKey, *, source: str, columns: Sequence[str]
+    catalog: Catalog,
+    pages: PageStore,
+    clean: PartKey,
+    *,
+    source: str,
+    columns: Sequence[str],
+    only: Stretch | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The rows of a clean part with a text, whose changes still stand, in the part's order."""
     statement = standing(source, clean.window, clean.pass_no)
-    for batch in pages.read(clean, columns=list(columns), rows=_BATCH_DOCUMENTS):
+    for batch in pages.read(clean, columns=list(columns), rows=_BATCH_DOCUMENTS, only=only):
         rows = [r for r in batch.to_pylist() if r["reason"] is None and not r["empty"]]
         numbers = [row["seq"] for row in rows]
         with catalog.read() as connection:

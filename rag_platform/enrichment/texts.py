@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from rag_platform.documents.clean import CleanDocs
 from rag_platform.documents.page import passes_of
+from rag_platform.enrichment.reviews import Review
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.pages import PageStore
 
@@ -25,9 +26,16 @@ def texts_of(
         part = clean.part(window, pass_no)
         if part is None or pages.version(part) is None:
             continue
-        for batch in pages.read(part, columns=["doc_id", "text_hash", "text"], rows=200):
-            documents, hashes = batch["doc_id"].to_pylist(), batch["text_hash"].to_pylist()
-            for number, (doc_id, text_hash) in enumerate(zip(documents, hashes, strict=True)):
-                if text_hash is not None and wanted.get(doc_id) == text_hash:
-                    found[doc_id] = batch["text"][number].as_py()
+        for row in pages.find(part, "doc_id", wanted, columns=["doc_id", "text_hash", "text"]):
+            if row["text_hash"] is not None and wanted[row["doc_id"]] == row["text_hash"]:
+                found[row["doc_id"]] = row["text"]
     return found
+
+
+def text_of_review(
+    clean: CleanDocs, review: Review, *, catalog: Catalog, pages: PageStore
+) -> str | None:
+    """The text that a review is about; None where its page has it no more."""
+    wanted = {review.doc_id: review.text_hash}
+    found = texts_of(clean, review.window, wanted, catalog=catalog, pages=pages)
+    return found.get(review.doc_id)

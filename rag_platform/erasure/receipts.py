@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,27 @@ def receipts(catalog: Catalog, source: str | None = None) -> list[Erasure]:
     statement = sa.select(erasures).order_by(erasures.c.id)
     if source is not None:
         statement = statement.where(erasures.c.source == source)
+    with catalog.read() as connection:
+        return [erasure_of(row) for row in connection.execute(statement)]
+
+
+def newest(
+    catalog: Catalog,
+    *,
+    sources: Collection[str] | None = None,
+    doc_id: str | None = None,
+    before: int | None = None,
+    most: int = 50,
+) -> list[Erasure]:
+    """Requests and receipts of some sources or of one document, the newest first; `before` is a
+    number of one."""
+    statement = sa.select(erasures).order_by(erasures.c.id.desc()).limit(most)
+    if sources is not None:
+        statement = statement.where(erasures.c.source.in_(sources))
+    if doc_id is not None:
+        statement = statement.where(erasures.c.doc_id == doc_id)
+    if before is not None:
+        statement = statement.where(erasures.c.id < before)
     with catalog.read() as connection:
         return [erasure_of(row) for row in connection.execute(statement)]
 

@@ -4,7 +4,8 @@ import functools
 import hashlib
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -18,8 +19,9 @@ from rag_platform.indexing.retirement import retired
 from rag_platform.llm.budget import BudgetExceeded
 from rag_platform.settings_values import DEFAULT_TENANT
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.memo import Memo, memo_key
-from rag_platform.storage.pages import PageStore
+from rag_platform.storage.measures import EMBED_SECONDS, EMBEDDED_TEXTS, Measures
+from rag_platform.storage.memo import Claim, Memo, memo_key
+from rag_platform.storage.pages import PageStore, PartKey, Stretch
 from rag_platform.storage.schema import changes
 
 logger = logging.getLogger(__name__)
@@ -27,8 +29,11 @@ logger = logging.getLogger(__name__)
 # A batch of this many texts is embedded in shares of even size, so that every core has several.
 _WORTH_SHARING = 1_000
 _SHARES = 8
-# How long a run waits for one that is embedding: as long as a large page takes.
-_PATIENCE_S = 3_600.0
+# How long a run waits for one that is embedding: as long as a large backfill takes.
+_PATIENCE_S = 86_400.0
+
+# Text and size of chunks by memo key.
+_Wanted = dict[bytes, tuple[str, int]]
 
 
 @dataclass(slots=True)
@@ -64,24 +69,40 @@ class Embeddings:
         self._chunks = chunks
         self._embedder = chunks.index.embedder
         self._catalog = catalog
+        self._measures = Measures(catalog)
         self._memo = memo
         self._pages = pages
 
-    def run(self, window: str) -> EmbedFigures:
+    @property
+    def fingerprint(self) -> str:
+        """What the vectors depend on besides the texts."""
+        return self._embedder.fingerprint
+
+    @property
+    def lock(self) -> str:
+        """Held by who embeds: two runs that miss the same texts must not both pay for them."""
+        return f"embeddings-{_short(self.fingerprint)}"
+
+    def run(self, window: str, *, filled: EmbedFigures | None = None) -> EmbedFigures:
         """Embed what the index needs of the page and the memo does not have.
 
         Every batch is durable before the next is sent. When the budget is spent nothing more is
-        sent: the documents of the chunks left over wait for a later run.
+        sent: the documents of the chunks left over wait for a later run. `filled` is what `fill`
+        did for the page before: it counts as done by this run.
         """
         figures = EmbedFigures()
         index, source = self._chunks.index.name, self._chunks.source
         if index in retired(self._catalog):
             return figures
-        # Two runs that miss the same texts must not both pay for them.
-        lock = f"embeddings-{_short(self._embedder.fingerprint)}"
-        with self._catalog.exclusive(lock, timeout_s=_PATIENCE_S):
+        with self._catalog.exclusive(self.lock, timeout_s=_PATIENCE_S):
             for pass_no in unapplied_passes(self._catalog, index, source, window):
-                self._embed_pass(window, pass_no, figures)
+                missing = self._missing(self._texts(window, pass_no), figures, claim=set)
+                self._embed_all(missing, self._vectors_of, figures)
+        if filled is not None:
+            figures.embed_calls += filled.embed_calls
+            figures.embedded_chunks += filled.embedded_chunks
+            figures.embedded_tokens += filled.embedded_tokens
+            figures.memo_hits -= filled.embedded_chunks
         note_figures(
             self._catalog,
             index,
@@ -92,21 +113,47 @@ class Embeddings:
         )
         return figures
 
-    def _embed_pass(self, window: str, pass_no: int, figures: EmbedFigures) -> None:
-        missing: dict[bytes, tuple[str, int]] = {}
+    def stretches(self, windows: Sequence[str], rows: int) -> Iterator[Stretch]:
+        """What `run` would look through for some windows, in stretches of at most `rows` chunks."""
+        index, source = self._chunks.index.name, self._chunks.source
+        if index in retired(self._catalog):
+            return
+        for window in windows:
+            for pass_no in unapplied_passes(self._catalog, index, source, window):
+                yield from self._pages.stretches(self._part(window, pass_no), rows)
+
+    def fill(self, stretch: Stretch, claim: Claim) -> EmbedFigures:
+        """Embed what a stretch of chunks needs and the memo does not have, on one core.
+
+        Of its keys those that `claim` gives back: what others hold is embedded there. Asked
+        before the memo is, so that what another let go of is found there.
+        """
+        figures = EmbedFigures()
+        texts = self._texts(stretch.window, stretch.pass_no, only=stretch)
+        missing = self._missing(texts, figures, claim=claim)
+        self._embed_all(missing, self._embedder.embed_passages, figures)
+        return figures
+
+    def _embed_all(
+        self,
+        wanted: Iterator[_Wanted],
+        embed: Callable[[list[str]], Vectors],
+        figures: EmbedFigures,
+    ) -> None:
+        missing: _Wanted = {}
         size = self._embedder.batch_size
-        for wanted in self._wanted(window, pass_no, figures):
-            figures.memo_hits += len(missing.keys() & wanted.keys())
-            missing |= wanted
+        for some in wanted:
+            figures.memo_hits += len(missing.keys() & some.keys())
+            missing |= some
             # Only here, where all that was looked up in the memo is on the list.
             while len(missing) >= size:
-                self._embed(dict(itertools.islice(missing.items(), size)), figures)
+                self._embed(dict(itertools.islice(missing.items(), size)), embed, figures)
                 missing = dict(itertools.islice(missing.items(), size, None))
-        self._embed(missing, figures)
+        self._embed(missing, embed, figures)
 
     def _vectors_of(self, texts: list[str]) -> Vectors:
-        """One batch, by a local embedder on every core where there is enough of it."""
-        if self._embedder.paid or len(texts) < _WORTH_SHARING:
+        """One batch, on every core where there is enough of it for an embedder that uses one."""
+        if not self._embedder.per_core or len(texts) < _WORTH_SHARING:
             return self._embedder.embed_passages(texts)
         size = -(-len(texts) // _SHARES)
         shares = [texts[start : start + size] for start in range(0, len(texts), size)]
@@ -130,7 +177,11 @@ class Embeddings:
 
     def without_vector(self, window: str) -> int:
         """How many chunks of a window have no vector yet."""
-        return sum(len(keys) - len(self._memo.known(keys)) for _, keys in self._keys([window]))
+        lacking = 0
+        for _, keys in self._keys([window]):
+            known = self._memo.known(keys)
+            lacking += sum(key not in known for key in keys)
+        return lacking
 
     def _keys(self, windows: Sequence[str]) -> Iterator[tuple[str, list[bytes]]]:
         """The memo keys of what an index does not hold yet, a batch of chunks at a time."""
@@ -143,29 +194,40 @@ class Embeddings:
     def _key(self, text: str) -> bytes:
         return passage_key(self._embedder, text, self._chunks.tenant)
 
-    def _wanted(
-        self, window: str, pass_no: int, figures: EmbedFigures
-    ) -> Iterator[dict[bytes, tuple[str, int]]]:
-        """Text and size of the chunks of a pass that have no vector yet, by memo key."""
-        for texts, tokens in self._texts(window, pass_no):
+    def _missing(
+        self,
+        batches: Iterator[tuple[list[str], list[int]]],
+        figures: EmbedFigures,
+        *,
+        claim: Claim,
+    ) -> Iterator[_Wanted]:
+        """Of some texts and their sizes those that have no vector yet and are claimed."""
+        for texts, tokens in batches:
             keys = [self._key(text) for text in texts]
-            known = self._memo.known(keys)
-            wanted: dict[bytes, tuple[str, int]] = {}
+            claimed = claim(keys)
+            known = self._memo.known(claimed)
+            wanted: _Wanted = {}
             for key, text, count in zip(keys, texts, tokens, strict=True):
                 if key in known or key in wanted:
                     figures.memo_hits += 1
-                else:
+                elif key in claimed:
                     wanted[key] = (text, count)
             yield wanted
 
-    def _texts(self, window: str, pass_no: int) -> Iterator[tuple[list[str], list[int]]]:
-        """Texts and sizes of a pass's chunks, those only of documents that the index lacks: what
-        a newer change has superseded since it was chunked is not paid for."""
+    def _part(self, window: str, pass_no: int) -> PartKey:
         part = self._chunks.part(window, pass_no)
         if part is None:
             raise RuntimeError(f"{self._chunks.source} {window}: chunks must run first")
+        return part
+
+    def _texts(
+        self, window: str, pass_no: int, *, only: Stretch | None = None
+    ) -> Iterator[tuple[list[str], list[int]]]:
+        """Texts and sizes of a pass's chunks, those only of documents that the index lacks: what
+        a newer change has superseded since it was chunked is not paid for."""
+        part = self._part(window, pass_no)
         lacking = unapplied(self._chunks.index.name, self._chunks.source)
-        for batch in self._pages.read(part, columns=["seq", "text", "tokens"]):
+        for batch in self._pages.read(part, columns=["seq", "text", "tokens"], only=only):
             rows = batch.to_pylist()
             numbers = {row["seq"] for row in rows}
             with self._catalog.read() as connection:
@@ -174,23 +236,34 @@ class Embeddings:
             rows = [row for row in rows if row["seq"] in wanted]
             yield [row["text"] for row in rows], [row["tokens"] for row in rows]
 
-    def _embed(self, missing: dict[bytes, tuple[str, int]], figures: EmbedFigures) -> None:
+    def _embed(
+        self,
+        missing: _Wanted,
+        embed: Callable[[list[str]], Vectors],
+        figures: EmbedFigures,
+    ) -> None:
+        """One durable batch."""
         if not missing:
             return
         if figures.deferred_chunks:
             figures.deferred_chunks += len(missing)
             return
         texts = [text for text, _ in missing.values()]
+        began = time.perf_counter()
         try:
-            vectors = self._vectors_of(texts)
+            vectors = embed(texts)
         except BudgetExceeded as error:
             logger.warning("embedding stopped, documents deferred: %s", error)
             figures.deferred_chunks += len(missing)
             return
+        seconds = time.perf_counter() - began
         validate(vectors, expected=len(texts), dimension=self._embedder.dimension)
         self._memo.put_many(
             {key: vector_bytes(vector) for key, vector in zip(missing, vectors, strict=True)}
         )
+        labels = {"index": self._chunks.index.name, "model": self._embedder.name}
+        self._measures.observe(EMBED_SECONDS, [seconds], **labels)
+        self._measures.observe(EMBEDDED_TEXTS, [len(texts)], **labels)
         figures.embed_calls += 1
         figures.embedded_chunks += len(texts)
         figures.embedded_tokens += sum(tokens for _, tokens in missing.values())

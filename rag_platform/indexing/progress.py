@@ -8,6 +8,15 @@ import sqlalchemy as sa
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import changes, documents, index_documents, index_pages
 
+# Of a document and what an index holds of it: something newer, or another text.
+_LACKS = sa.or_(
+    sa.func.coalesce(index_documents.c.seq, 0) < documents.c.seq,
+    sa.and_(
+        ~documents.c.gone,
+        index_documents.c.text_hash.is_distinct_from(documents.c.text_hash),
+    ),
+)
+
 
 def unapplied(index: str, source: str) -> sa.Select[Any]:
     """The settled, standing changes of a source that an index does not hold yet.
@@ -24,14 +33,20 @@ def unapplied(index: str, source: str) -> sa.Select[Any]:
             changes.c.source == source,
             changes.c.outcome.is_not(None),
             documents.c.seq == changes.c.seq,
-            sa.or_(
-                sa.func.coalesce(held.c.seq, 0) < changes.c.seq,
-                sa.and_(
-                    ~documents.c.gone,
-                    held.c.text_hash.is_distinct_from(documents.c.text_hash),
-                ),
-            ),
+            _LACKS,
         )
+    )
+
+
+def count_unapplied(index: str, source: str) -> sa.Select[int]:
+    """How many there are of `unapplied`: asked of the documents, which are fewer than changes."""
+    held = index_documents
+    is_settled = sa.exists().where(changes.c.seq == documents.c.seq, changes.c.outcome.is_not(None))
+    return (
+        sa.select(sa.func.count())
+        .select_from(documents)
+        .outerjoin(held, sa.and_(held.c.index_name == index, held.c.doc_id == documents.c.doc_id))
+        .where(documents.c.source == source, _LACKS, is_settled)
     )
 
 

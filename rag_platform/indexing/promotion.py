@@ -12,7 +12,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from rag_platform.errors import PlatformError
-from rag_platform.indexing.gate import Gate
+from rag_platform.indexing.gate import Gate, Verdict
 from rag_platform.indexing.retirement import PROMOTIONS_LOCK, refuse_retired, retired
 from rag_platform.retrieval.live import CROWNING, live_index
 from rag_platform.settings_indexes import PromotionSettings
@@ -88,6 +88,20 @@ class Promotions:
             rows = connection.execute(sa.select(index_promotions).order_by(index_promotions.c.id))
             return [Promotion(*row) for row in rows]
 
+    def recent(self, limit: int, *, before: int | None = None) -> list[Promotion]:
+        """What happened, the newest first; `before` an id."""
+        rows = index_promotions
+        wanted = sa.select(rows).order_by(rows.c.id.desc()).limit(limit)
+        if before is not None:
+            wanted = wanted.where(rows.c.id < before)
+        with self._catalog.read() as connection:
+            return [Promotion(*row) for row in connection.execute(wanted)]
+
+    def verdicts(self, index: str) -> list[Verdict]:
+        """What the gates would say to a promotion now. Raises `UnusableIndex` and `Retired`."""
+        self._check(index)
+        return self._gate.verdicts(index, self.live())
+
     def promote(self, index: str, *, actor: str, reason: str, force: bool = False) -> Promotion:
         """Let an index answer in place of the live one; nothing if it was made live already.
 
@@ -121,7 +135,7 @@ class Promotions:
                 reason,
             ):
                 return newest
-            live, index = self.live(), self._before()
+            live, index = self.live(), self.before()
             self._check(index)
             built = self._gate.built(index)
             if not built.passed:
@@ -137,8 +151,11 @@ class Promotions:
         rows = (row for row in reversed(self.history()) if row.action in CROWNING)
         return next(rows, None)
 
-    def _before(self) -> str:
-        """The version that answered before the live one and was not rolled back from."""
+    def before(self) -> str:
+        """The version that answered before the live one and was not rolled back from.
+
+        Raises `UnusableIndex` where there is none that is still kept.
+        """
         served: list[str] = []
         for row in (row for row in self.history() if row.action in CROWNING):
             served = served or [str(row.previous)]

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from rag_platform.indexing.failures import failures_counted
 from rag_platform.indexing.payloads import Carried, PayloadFields, PayloadFigures, wholly_applied
 from rag_platform.indexing.version import IndexVersion
 from rag_platform.storage.catalog import Catalog
@@ -82,7 +83,10 @@ class PublishedFields(PayloadFields):
         if not self.waiting():
             return figures
         version = self._version()
-        with self.catalog.exclusive(f"index-{self.index}"):
+        with (
+            failures_counted(self.catalog, self.index, "publish"),
+            self.catalog.exclusive(f"index-{self.index}"),
+        ):
             # Asked again under the lock: a collection that was retired must not come back.
             if not self.waiting():
                 return figures

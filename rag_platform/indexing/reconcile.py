@@ -19,11 +19,19 @@ from rag_platform.encoders.base import Vectors
 from rag_platform.indexing.chunks import Chunks
 from rag_platform.indexing.digests import digest_of
 from rag_platform.indexing.embeddings import passage_key, vector_from
+from rag_platform.indexing.failures import failures_counted
 from rag_platform.indexing.index_writer import ApplyFigures, IndexWriter, Wanted
 from rag_platform.indexing.retirement import refuse_retired
 from rag_platform.indexing.version import IndexVersion
 from rag_platform.settings_values import DEFAULT_TENANT
 from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.measures import (
+    RECONCILE_DRIFTED,
+    RECONCILE_ORPHANS,
+    RECONCILE_UNREPAIRED,
+    RECONCILED_AT,
+    Measures,
+)
 from rag_platform.storage.memo import Memo
 from rag_platform.storage.pages import PageStore
 from rag_platform.storage.schema import index_documents
@@ -107,16 +115,31 @@ class Reconciler:
         `LockTimeout`.
         """
         name = self._index.name
-        with self._catalog.exclusive(f"index-{name}"):
+        with (
+            failures_counted(self._catalog, name, "reconcile"),
+            self._catalog.exclusive(f"index-{name}"),
+        ):
             # Asked under the lock: a collection that was retired meanwhile must not come back.
             refuse_retired(self._catalog, name)
             self._index.refuse_changed(self._catalog)
             held = self._held()
             if name not in self._vectors.names() and not (repair and held):
                 # Nothing is made only to look at it: who finds no collection searches elsewhere.
-                return ReconcileReport(name, documents=held, drifted=held)
+                return self._kept(ReconcileReport(name, documents=held, drifted=held))
             today = _today() if today is None else today
-            return self._compared(repair=repair, full=full, today=today)
+            return self._kept(self._compared(repair=repair, full=full, today=today))
+
+    def _kept(self, report: ReconcileReport) -> ReconcileReport:
+        """The report, with its figures where metrics find the last ones."""
+        measures = Measures(self._catalog)
+        for measure, value in (
+            (RECONCILE_DRIFTED, report.drifted),
+            (RECONCILE_UNREPAIRED, report.drifted - report.repaired),
+            (RECONCILE_ORPHANS, report.orphan_points),
+            (RECONCILED_AT, time.time()),
+        ):
+            measures.keep(measure, value, index=report.index)
+        return report
 
     def _compared(self, *, repair: bool, full: bool | None, today: int) -> ReconcileReport:
         """Under the lock of the index, with its collection open."""

@@ -14,6 +14,7 @@ from typing import Any
 from rag_platform.encoders.base import SparseEncoder
 from rag_platform.indexing.access import AccessTags
 from rag_platform.indexing.chunks import Chunks
+from rag_platform.indexing.failures import failures_counted
 from rag_platform.indexing.index_writer import ApplyFigures, IndexWriter, Terms, Wanted, terms_key
 from rag_platform.indexing.near_copies import NearCopies
 from rag_platform.indexing.payloads import PayloadFields, PayloadFigures
@@ -56,7 +57,10 @@ class VectorIndex:
         """Apply the page. Raises `LockTimeout`, `RecipeMismatch`, `VectorStoreError`."""
         figures = ApplyFigures()
         name = self._index.name
-        with self._catalog.exclusive(f"index-{name}"):
+        with (
+            failures_counted(self._catalog, name, "apply"),
+            self._catalog.exclusive(f"index-{name}"),
+        ):
             # Asked under the lock: a collection that is being retired must not come back.
             if name in retired(self._catalog):
                 return figures

@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from rag_platform.indexing.progress import unapplied
+from rag_platform.indexing.progress import count_unapplied
 from rag_platform.indexing.retirement import retired
 from rag_platform.retrieval.live import live_index
+from rag_platform.settings import Settings
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import index_documents, index_versions
 
@@ -38,6 +39,26 @@ class VersionState:
     def as_json(self) -> dict[str, Any]:
         """The stable JSON form."""
         return asdict(self)
+
+
+def versions_of(settings: Settings, catalog: Catalog) -> list[VersionState]:
+    """Every index version of a platform; see `versions`."""
+    experiment = settings.search.experiment
+    return versions(
+        catalog,
+        indexes=list(settings.indexes),
+        sources=list(settings.sources),
+        default=settings.live,
+        challenger=experiment.challenger if experiment else None,
+    )
+
+
+def names_of(settings: Settings, catalog: Catalog) -> list[str]:
+    """The names of all versions, as `versions` has them."""
+    rows = index_versions
+    with catalog.read() as connection:
+        built = connection.scalars(sa.select(rows.c.name).order_by(rows.c.created_at)).all()
+    return list(dict.fromkeys([*settings.indexes, *built]))
 
 
 def versions(
@@ -84,9 +105,7 @@ def behind(catalog: Catalog, index: str, sources: Sequence[str]) -> dict[str, in
     found = {}
     with catalog.read() as connection:
         for source in sources:
-            left = unapplied(index, source).subquery()
-            count = sa.select(sa.func.count()).select_from(left)
-            found[source] = int(connection.scalar(count) or 0)
+            found[source] = int(connection.scalar(count_unapplied(index, source)) or 0)
     return found
 
 

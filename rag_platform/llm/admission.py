@@ -13,6 +13,7 @@ from rag_platform.errors import PlatformError
 from rag_platform.llm.budget import Attempt, Budget
 from rag_platform.llm.http_errors import one_line
 from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.measures import RATE_LIMIT_WAIT_SECONDS, Measures
 from rag_platform.storage.schema_models import ledger, llm_cooldowns
 
 # A request that was let through may take a moment to be sent: this share of the window is added
@@ -26,6 +27,9 @@ _AHEAD = 0.25
 
 # A service that asks for more is asked again after this: one odd header stops nothing for days.
 _LONGEST_PAUSE_S = 3600.0
+
+# What took no longer was not waited for: looking for room takes some time, too.
+_WORTH_TELLING_S = 0.1
 
 _FAILURES = 3
 _FIRST_COOLDOWN_S = 30.0
@@ -74,6 +78,7 @@ class Admission:
         self.budget = budget
         self.requests_per_minute = requests_per_minute
         self.tokens_per_minute = tokens_per_minute
+        self.measures = Measures(catalog)
         self._catalog = catalog
         self._margin = window_s * _MARGIN
         self._window = window_s + self._margin
@@ -85,7 +90,8 @@ class Admission:
         Send it at once. A request of more tokens than a minute allows goes alone. Raises
         `BudgetExceeded`, and `RateLimitTimeout` where there is no room within `timeout_s`.
         """
-        deadline = time.monotonic() + timeout_s
+        begun = time.monotonic()
+        deadline = begun + timeout_s
         # One thread of a process looks for room at a time; the others would only get in its way.
         turn = self._turns[attempt.endpoint]
         if not turn.acquire(timeout=max(0.0, timeout_s)):
@@ -94,6 +100,9 @@ class Admission:
             reservation = self._wait(attempt, deadline)
         finally:
             turn.release()
+        waited = time.monotonic() - begun
+        if waited > _WORTH_TELLING_S:
+            self.measures.observe(RATE_LIMIT_WAIT_SECONDS, [waited], model=attempt.model)
         if reservation is None:
             raise self._no_room(attempt, timeout_s)
         return reservation

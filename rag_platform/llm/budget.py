@@ -78,6 +78,24 @@ class Attempt:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Today:
+    """The budget of a day (UTC), in micro-dollars.
+
+    `spent` is billed, or may have been; `reserved` is set aside for requests that are under way, or
+    whose processes died, and counts until they are settled.
+    """
+
+    limit: int
+    spent: int
+    reserved: int
+
+    @property
+    def left(self) -> int:
+        """What may still be set aside."""
+        return max(0, self.limit - self.spent - self.reserved)
+
+
 class Budget:
     """Limits per day (UTC) and per run over the ledger that all processes share.
 
@@ -233,6 +251,14 @@ class Budget:
         with self._catalog.read() as connection:
             total = sa.select(sa.func.coalesce(sa.func.sum(COUNTED), 0)).where(scope)
             return int(connection.scalar(total) or 0)
+
+    def today(self) -> Today:
+        """How the budget of today stands."""
+        reserved = sa.func.sum(sa.case((_IS_OPEN, COUNTED), else_=0))
+        sums = sa.select(sa.func.sum(COUNTED), reserved).where(ledger.c.day == _today(time.time()))
+        with self._catalog.read() as connection:
+            total, waiting = (int(value or 0) for value in connection.execute(sums).one())
+        return Today(self._daily, total - waiting, waiting)
 
     def _queue(self, connection: sa.Connection) -> None:
         """One transaction at a time; SQLite's queue at their start by themselves."""

@@ -1,6 +1,7 @@
 """What models have cost: sums over the ledger, as an operator holds them against a bill."""
 
 import time
+from collections.abc import Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any, Literal, get_args
@@ -29,7 +30,9 @@ _IS_UNSETTLED = ledger.c.status.in_(("reserved", "lost"))
 _CALL = sa.func.coalesce(ledger.c.call_id, sa.literal("row ") + sa.cast(ledger.c.id, sa.Text))
 
 
-def costs(catalog: Catalog, *, by: By = "day", since: date | None = None) -> dict[str, Any]:
+def costs(
+    catalog: Catalog, *, by: By = "day", since: date | None = None, until: date | None = None
+) -> dict[str, Any]:
     """What was spent, in all and by day, model, prompt, asset or run: the stable JSON form.
 
     `total_usd`: what was billed, and the worst case of what may yet be or may have been.
@@ -41,13 +44,11 @@ def costs(catalog: Catalog, *, by: By = "day", since: date | None = None) -> dic
     `saved_usd`: what their answers did cost before.
 
     A call whose attempts went to several models counts for each in `rows` and once in the totals.
-    Days are those of the reservation, in UTC, from `since` on; rows by day are in their order,
-    others by what they cost, and a `prompt` of None stands for embeddings.
+    Days are those of the reservation, in UTC, from `since` to `until`; rows by day are in their
+    order, others by what they cost, and a `prompt` of None stands for embeddings.
     """
     column = _COLUMNS[by]
-    where = sa.and_(
-        ledger.c.status != "withdrawn", ledger.c.day >= since.isoformat() if since else sa.true()
-    )
+    where = sa.and_(ledger.c.status != "withdrawn", _within(since, until))
     figures = _figures(time.time())
     with catalog.read() as connection:
         total = connection.execute(sa.select(*figures).where(where)).one()
@@ -61,22 +62,38 @@ def costs(catalog: Catalog, *, by: By = "day", since: date | None = None) -> dic
     return {**_shown(total), "rows": rows}
 
 
-def daily_by_model(catalog: Catalog, *, since: date) -> dict[str, dict[str, float]]:
+def daily_by_model(
+    catalog: Catalog, *, since: date, until: date | None = None
+) -> dict[str, dict[str, float]]:
     """US dollars by day and model, as `total_usd` counts them; days without any are left out."""
     keys = (ledger.c.day, ledger.c.model)
     money = sa.func.sum(COUNTED).label("microusd")
     with catalog.read() as connection:
         rows = connection.execute(
-            sa.select(*keys, money)
-            .where(ledger.c.day >= since.isoformat())
-            .group_by(*keys)
-            .order_by(*keys)
+            sa.select(*keys, money).where(_within(since, until)).group_by(*keys).order_by(*keys)
         ).all()
     found: dict[str, dict[str, float]] = {}
     for row in rows:
         if row.microusd:
             found.setdefault(row.day, {})[row.model] = _dollars(row.microusd)
     return found
+
+
+def notes(found: Mapping[str, Any]) -> Iterator[str]:
+    """What a person who compares `costs` with a bill should know."""
+    if found["abandoned_usd"]:
+        yield (
+            f"${found['abandoned_usd']:,.6f} of the unsettled belong to requests that were "
+            "abandoned: their processes died, so whether they were billed only the bill says."
+        )
+
+
+def _within(since: date | None, until: date | None) -> sa.ColumnElement[bool]:
+    """Both days included."""
+    return sa.and_(
+        ledger.c.day >= since.isoformat() if since else sa.true(),
+        ledger.c.day <= until.isoformat() if until else sa.true(),
+    )
 
 
 def _figures(now: float) -> list[sa.ColumnElement[Any]]:

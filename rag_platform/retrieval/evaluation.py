@@ -142,6 +142,36 @@ def latest(catalog: Catalog, index: str, golden: str) -> Evaluation | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """An evaluation without the scores of every query; `at` is in UTC seconds since 1970."""
+
+    at: float
+    points: int
+    slices: Mapping[str, Slice]
+
+    def mean(self, metric: str) -> float:
+        """Over all queries."""
+        return self.slices[ALL].means[metric]
+
+
+def recent(catalog: Catalog, index: str, golden: str, *, limit: int = _KEPT) -> list[Means]:
+    """The evaluations of an index version on a golden set, the newest first."""
+    table = index_evaluations
+    statement = (
+        sa.select(table.c.at, table.c.points, table.c.metrics)
+        .where(table.c.index_name == index, table.c.golden == golden)
+        .order_by(table.c.id.desc())
+        .limit(limit)
+    )
+    with catalog.read() as connection:
+        rows = connection.execute(statement).all()
+    return [
+        Means(row.at, row.points, {name: Slice(**part) for name, part in row.metrics.items()})
+        for row in rows
+    ]
+
+
 def missing_documents(catalog: Catalog, golden: Golden) -> list[str]:
     """The documents that the set asks for and that its source does not have, sorted."""
     statement = sa.select(documents.c.key).where(

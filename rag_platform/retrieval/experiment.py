@@ -205,8 +205,13 @@ def forget_searches(catalog: Catalog, *, before: float) -> int:
     return done.rowcount
 
 
-def report(catalog: Catalog, challenger: str, *, since: float = 0.0) -> ExperimentReport:
-    """The searches logged while `challenger` was one of the two, from a time on."""
+def report(
+    catalog: Catalog, challenger: str, *, since: float = 0.0, most: int | None = None
+) -> ExperimentReport:
+    """The searches logged while `challenger` was one of the two, from a time on.
+
+    With `most`, the newest so many of them.
+    """
     log = search_log
     began = sa.select(sa.func.min(log.c.at)).where(
         log.c.arm == "challenger", log.c.index_name == challenger, log.c.at >= since
@@ -215,7 +220,8 @@ def report(catalog: Catalog, challenger: str, *, since: float = 0.0) -> Experime
         first = connection.scalar(began)
         if first is None:
             return ExperimentReport((), 0, None)
-        rows = connection.execute(sa.select(log).where(log.c.at >= first).order_by(log.c.id)).all()
+        newest = sa.select(log).where(log.c.at >= first).order_by(log.c.id.desc()).limit(most)
+        rows = connection.execute(newest).all()[::-1]
     arms: dict[tuple[str, str], list[Any]] = {}
     by_query: dict[str, dict[str, list[str]]] = {}
     for row in rows:

@@ -17,17 +17,20 @@ from rag_platform.storage.vectors.base import Collection, Hit
 # The best texts of each leg whose scores count: always as many, so that the first results are the
 # same whether ten are asked for or two hundred. What is found below them comes last, by its rank.
 _POOL = 50
-# Hits fetched of a leg first: copies of a text leave room for others.
+# Hits fetched of a leg at a time, and how often: where copies of a text take the room of others,
+# more are fetched without the texts found. A notice may stand in every document there is.
 _DEPTH = 100
-_MAX_DEPTH = 2_000
+_ROUNDS = 8
+# Addresses shown of a text.
+_MOST_ADDRESSES = 100
 
 Filters = Mapping[str, str | Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A passage. `uris` are all addresses at which the text stands, `uri` the first of them;
-    `places` are the keys of the documents with the pages, in the same order.
+    """A passage. `uris` are the addresses at which the text stands, a hundred of them at most, and
+    `uri` is the first; `places` are the keys of the documents with the pages, in the same order.
 
     `score` is relative to the best that the query found, 0 to 1: it says nothing about how well
     that fits. `likeness` does: the cosine with the query, None where only words led here.
@@ -100,8 +103,9 @@ class Searcher:
         language = language or detect(query)
         vector = self._embedder.embed_query(query)
         terms = self._sparse.query(query, language=language)
-        dense = _leg(k, lambda n: self._collection.nearest(vector, n, wanted))
-        sparse = _leg(k, lambda n: self._collection.nearest_sparse(terms, n, wanted))
+        nearest, alike = self._collection.nearest, self._collection.nearest_sparse
+        dense = _leg(k, lambda n, found: nearest(vector, n, wanted, without=found))
+        sparse = _leg(k, lambda n, found: alike(terms, n, wanted, without=found))
         share = dense_share(self._embedder.name, language, self._weights)
         scores = fuse(_pool(dense), _pool(sparse), share)
 
@@ -132,9 +136,25 @@ class Searcher:
         return {**filters, **self._limits}
 
     def _copies(self, text_hashes: list[str], filters: Filters) -> dict[str, list[dict[str, Any]]]:
-        """All points with these texts: a text may stand at more addresses than were ranked."""
+        """All points with these texts: a text may stand at more addresses than were ranked. Of one
+        that stands at very many, the first by their ids."""
+        most = max(_MOST_ADDRESSES, 4 * len(text_hashes))
+        found = self._standing(text_hashes, filters, most)
+        if sum(map(len, found.values())) < most:
+            return found
+        return {
+            text_hash: points
+            for each in text_hashes
+            for text_hash, points in self._standing([each], filters, _MOST_ADDRESSES).items()
+        }
+
+    def _standing(
+        self, text_hashes: list[str], filters: Filters, most: int
+    ) -> dict[str, list[dict[str, Any]]]:
+        """The first points with these texts, by text."""
         found: dict[str, list[dict[str, Any]]] = {}
-        for payload in self._collection.payloads({**filters, "text_hash": text_hashes}):
+        wanted = {**filters, "text_hash": text_hashes}
+        for payload in self._collection.payloads(wanted, most=most):
             found.setdefault(payload["text_hash"], []).append(payload)
         return found
 
@@ -142,17 +162,17 @@ class Searcher:
 Leg = Mapping[str, list[Hit]]  # hits by text, best first
 
 
-def _leg(k: int, fetch: Callable[[int], list[Hit]]) -> Leg:
+def _leg(k: int, fetch: Callable[[int, Sequence[str]], list[Hit]]) -> Leg:
     """The hits of a leg, deep enough to hold the pool and k different texts."""
     needed, depth = max(_POOL, k), max(_DEPTH, 2 * k)
-    while True:
-        hits = fetch(depth)
-        groups: dict[str, list[Hit]] = {}
+    groups: dict[str, list[Hit]] = {}
+    for _ in range(_ROUNDS):
+        hits = fetch(depth, list(groups))
         for hit in hits:
             groups.setdefault(hit.payload["text_hash"], []).append(hit)
-        if len(hits) < depth or len(groups) >= needed or depth >= _MAX_DEPTH:
-            return groups
-        depth = min(4 * depth, _MAX_DEPTH)
+        if len(hits) < depth or len(groups) >= needed:
+            break
+    return groups
 
 
 def _pool(leg: Leg) -> dict[str, float]:

@@ -1,12 +1,14 @@
 """Whether one of two index versions answers the same queries better."""
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from rag_platform.errors import PlatformError
-from rag_platform.retrieval.evaluation import Evaluation
+from rag_platform.retrieval.evaluation import Evaluation, latest
+from rag_platform.storage.catalog import Catalog
 
 LEVEL = 0.95
 RESAMPLES = 4_000
@@ -72,3 +74,34 @@ def compare(a: Evaluation, b: Evaluation, metric: str) -> Comparison:
         p_worse=float((1 + (drawn >= 0).sum()) / (1 + RESAMPLES)),
         p_better=float((1 + (drawn <= 0).sum()) / (1 + RESAMPLES)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The newest evaluations of two index versions on one golden set; None where there is none.
+
+    `found` is None where they cannot be compared; `problem` says why.
+    """
+
+    golden: str
+    a: Evaluation | None
+    b: Evaluation | None
+    found: Comparison | None
+    problem: str | None
+
+
+def compare_latest(
+    catalog: Catalog, index: str, other: str, *, golden: Iterable[str], metric: str
+) -> Iterator[Compared]:
+    """What was measured of two index versions, set by set. Nothing is measured anew."""
+    for name in golden:
+        a, b = (latest(catalog, each, name) for each in (index, other))
+        if a is None or b is None:
+            lacking = index if a is None else other
+            problem = f"{lacking} has no evaluation: rag-platform evaluate --index {lacking}"
+            yield Compared(name, a, b, None, problem)
+            continue
+        try:
+            yield Compared(name, a, b, compare(a, b, metric), None)
+        except NotComparable as error:
+            yield Compared(name, a, b, None, str(error))

@@ -21,7 +21,8 @@ _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 
 class Measure:
     """What is measured: its name, its labels, and the upper bounds of its buckets, rising.
 
-    Without bounds it is a counter: `total` sums what was observed.
+    Without bounds it is a counter: `total` sums what was observed. What is kept by `Measures.keep`
+    is a gauge: the last value.
     """
 
     name: str
@@ -40,6 +41,12 @@ LLM_REQUEST_SECONDS = Measure("llm_request_seconds", ("model", "outcome"), _SECO
 RATE_LIMIT_WAIT_SECONDS = Measure("rate_limit_wait_seconds", ("model",), _SECONDS)
 # Writes to a vector store that failed.
 VECTOR_STORE_FAILURES = Measure("vector_store_failures", ("index", "operation"))
+# What the last reconciling of an index found: documents that had drifted, those of them that it
+# left so, points of nobody that it left, and when it was (UTC seconds since 1970). Gauges.
+RECONCILE_DRIFTED = Measure("reconcile_drifted_documents", ("index",))
+RECONCILE_UNREPAIRED = Measure("reconcile_unrepaired_documents", ("index",))
+RECONCILE_ORPHANS = Measure("reconcile_orphan_points", ("index",))
+RECONCILED_AT = Measure("reconcile_last_timestamp_seconds", ("index",))
 
 
 class Measures:
@@ -52,11 +59,10 @@ class Measures:
         """Count some values. `labels` are those of the measure, each with few distinct values."""
         if not values:
             return
-        assert set(labels) == set(measure.labels), f"{measure.name} has labels {measure.labels}"
         buckets: dict[str, list[float]] = {}
         for value in values:
             buckets.setdefault(_bucket(measure.bounds, value), []).append(value)
-        written = json.dumps(labels, sort_keys=True, ensure_ascii=False)
+        written = _labels(measure, labels)
         rows = [
             {
                 "name": measure.name,
@@ -79,6 +85,12 @@ class Measures:
         )
         with self._catalog.begin() as connection:
             connection.execute(statement, rows)
+
+    def keep(self, measure: Measure, value: float, **labels: str) -> None:
+        """Put a value in the place of the one before."""
+        row = {"name": measure.name, "labels": _labels(measure, labels), "le": INFINITE}
+        with self._catalog.begin() as connection:
+            self._catalog.upsert(connection, measures, [row | {"count": 1, "total": float(value)}])
 
     def read(self, measure: Measure) -> "list[Series]":
         """What was counted, a series for each set of labels."""
@@ -122,6 +134,11 @@ class Series:
             so_far += counts[le]
             sums.append((le, so_far))
         return sums
+
+
+def _labels(measure: Measure, labels: dict[str, str]) -> str:
+    assert set(labels) == set(measure.labels), f"{measure.name} has labels {measure.labels}"
+    return json.dumps(labels, sort_keys=True, ensure_ascii=False)
 
 
 def _bucket(bounds: Sequence[float], value: float) -> str:

@@ -82,6 +82,17 @@ class Ledger:
             )
             return [Promotion(*row) for row in found]
 
+    def recent(self, model: str, limit: int, *, before: int | None = None) -> list[Promotion]:
+        """What happened to them, the newest first; `before` an id."""
+        rows = promotions
+        wanted = (
+            sa.select(rows).where(rows.c.model == model).order_by(rows.c.id.desc()).limit(limit)
+        )
+        if before is not None:
+            wanted = wanted.where(rows.c.id < before)
+        with self.catalog.read() as connection:
+            return [Promotion(*row) for row in connection.execute(wanted)]
+
     def rollout(self, model: str) -> Rollout | None:
         """The challenger of a model; None where there is none."""
         with self.catalog.read() as connection:

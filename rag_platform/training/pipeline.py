@@ -140,13 +140,16 @@ class Training:
         """What a stage found in a week; None when it has not run."""
         return self._weeks.get(self.spec.name, week, stage)
 
-    def newest_evaluation(self) -> Facts | None:
-        """The report of the last week that was evaluated."""
+    def evaluations(self) -> Iterator[tuple[str, Facts]]:
+        """The weeks that were evaluated, newest first: each with its run_id, report and at."""
         for week in reversed(self._weeks.weeks(self.spec.name)):
             found = self.known(EVALUATION, week)
             if found is not None:
-                return dict(found["report"])
-        return None
+                yield week, found
+
+    def newest_evaluation(self) -> Facts | None:
+        """The report of the last week that was evaluated."""
+        return next((dict(found["report"]) for _, found in self.evaluations()), None)
 
     # training_data
 

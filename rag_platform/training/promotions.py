@@ -64,6 +64,10 @@ class Promotions:
         """What happened to the versions of a model, oldest first."""
         return self._ledger.rows(model)
 
+    def recent(self, model: str, limit: int, *, before: int | None = None) -> list[Promotion]:
+        """What happened, the newest first; `before` an id."""
+        return self._ledger.recent(model, limit, before=before)
+
     def rollout(self, model: str) -> Rollout | None:
         """The challenger and its share; None where no version is tried."""
         return self._ledger.rollout(model)
@@ -76,6 +80,10 @@ class Promotions:
         """The version that is tried, likewise."""
         rollout = self.rollout(model)
         return self._known(model, rollout.challenger if rollout else None)
+
+    def previous(self, model: str) -> str | None:
+        """The version that would serve again if the champion were rolled back."""
+        return self._ledger.previous_champion(model)
 
     def _known(self, model: str, number: str | None) -> Version | None:
         return None if number is None else self._registry.registered(model, number)
@@ -213,7 +221,7 @@ class Promotions:
             rollout = self.rollout(model)
             if rollout is not None and rollout.share > 0:
                 return self._withdraw(rollout, withdrawal)
-            previous = self._ledger.previous_champion(model)
+            previous = self.previous(model)
             if previous is None:
                 raise NoSuchModel(
                     f"{model}: there is no version to go back to: none served before version "

@@ -31,14 +31,21 @@ class NotTrained(TrainingError):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who runs a stage: the id of the Dagster run, and where it can be looked at."""
+    """Who runs a stage: the id of the Dagster run, and where it can be looked at.
+
+    `console` is the address of the model's page, where people decide about its versions.
+    """
 
     run_id: str
     url: str | None = None
+    console: str | None = None
 
     def tags(self) -> dict[str, str]:
-        """The run, for MLflow."""
-        return {"dagster.run_id": self.run_id} | ({"dagster.run_url": self.url} if self.url else {})
+        """The run and the page, for MLflow."""
+        addresses = {"dagster.run_url": self.url, "rag_platform.console_url": self.console}
+        return {"dagster.run_id": self.run_id} | {
+            name: address for name, address in addresses.items() if address
+        }
 
 
 def trainer_of(spec: ModelSpec, name: str) -> Trainer:

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from rag_platform.commands.group import Cli
 from rag_platform.commands.letters import dead_letters
+from rag_platform.operations.audit import Audit, Entry
 from rag_platform.platform import Platform
 from rag_platform.settings import load
 
@@ -61,6 +62,13 @@ class Place:
     def attempts(self) -> dict[str, int]:
         return {letter["key"]: letter["attempts"] for letter in self.json("list")}
 
+    def audited(self) -> list[Entry]:
+        """What is on record, the newest first."""
+        platform = Platform(load())
+        found = Audit(platform.catalog).entries()
+        platform.close()
+        return found
+
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
@@ -78,8 +86,14 @@ def test_single_letters_are_replayed_and_others_left_alone(place: Place) -> None
     found = place.json("replay", "--reason", "corrupt")
     assert (found["tried"], found["quarantined"]) == (1, 1)
     assert place.attempts() == {"a.pdf": 2, "b.pdf": 2, "c.zip": 1}
-    told = place.run("replay", SOURCE, "--key", "a.pdf", "--key", "b.pdf").stdout
+    told = place.run("replay", "--via=console", "--key=a.pdf", "--key=b.pdf", "--", SOURCE).stdout
     assert "0 tried again, 0 have a text now, 2 left in quarantine." in told
+    assert [(e.via, e.subject, e.facts["of_reason"], e.detail) for e in place.audited()] == [
+        ("console", SOURCE, None, "0 of 0 have a text now"),
+        ("cli", "all", "corrupt", "0 of 1 have a text now"),
+        ("cli", SOURCE, None, "0 of 0 have a text now"),
+        ("cli", SOURCE, None, "0 of 1 have a text now"),
+    ]
 
 
 def test_list_by_reason_and_what_is_not_there(place: Place) -> None:

@@ -55,7 +55,7 @@ class InProcessPool:
         pass
 
     def parse_all(
-        self, documents: Iterable[Document], _watch: object = None
+        self, documents: Iterable[Document], _watch: object = None, *, timed: object = None
     ) -> Iterator[tuple[Any, Outcome]]:
         for identity, content, hints in documents:
             data = content() if callable(content) else content

@@ -1,6 +1,8 @@
 """Dead letters: attempts, quarantine, and new chances."""
 
-from rag_platform.documents.dead_letters import forget_etags, letters, remedy
+from dataclasses import replace
+
+from rag_platform.documents.dead_letters import forget_etags, letters, remedy, retries
 from rag_platform.documents.parsing.result import Reason
 from rag_platform_tests.documents.conftest import Docs, MakeDocs
 
@@ -122,3 +124,15 @@ def test_each_reason_has_a_remedy() -> None:
     codes = [*Reason, "garbled", "secrets", "pii", "unreadable", "outside_source", "bad_name"]
     codes += ["unavailable", "robots", "forbidden_address", "bad_redirect", "bad_answer"]
     assert [code for code in codes if remedy(code) == remedy("something new")] == []
+
+
+def test_letters_are_retried_by_source_and_window(docs: Docs) -> None:
+    docs.folder.write("b.pdf", BROKEN)
+    docs.folder.write("a.pdf", BROKEN + b" a")
+    docs.run(FIRST)
+    docs.folder.write("c.pdf", BROKEN + b" c")
+    docs.run(SECOND)
+    found = letters(docs.platform.catalog)
+    assert retries(found[::-1]) == {"manuals": {FIRST: ["a.pdf", "b.pdf"], SECOND: ["c.pdf"]}}
+    unread = [replace(letter, sha256=None) for letter in found]
+    assert retries(unread) == {}

@@ -10,6 +10,7 @@ from rag_platform.documents.parsed import ParsedDocs
 from rag_platform.documents.parsing.ocr import tessdata
 from rag_platform.documents.parsing.pool import Document, Outcome
 from rag_platform.documents.parsing.result import OcrRules, ParseLimits
+from rag_platform.storage.measures import PARSE_SECONDS, Measures
 from rag_platform_tests.conformance.harness import SOURCE, InProcessPool
 from rag_platform_tests.documents.conftest import Docs, MakeDocs
 from rag_platform_tests.documents.parsing.samples import encoded, needs_tesseract, picture, scan
@@ -51,6 +52,29 @@ def test_dear_formats_are_remembered_by_their_bytes(docs: Docs) -> None:
     docs.clean(SECOND)
     assert docs.clean_rows(SECOND)["copy.html"]["text"] == docs.clean_rows(FIRST)["a.html"]["text"]
     assert docs.outcomes(SECOND) == {"unchanged": 2, "duplicate": 2}
+
+
+def test_parsing_is_timed_by_media_type(docs: Docs) -> None:
+    docs.folder.write("a.html", PAGE)
+    docs.folder.write("copy.html", PAGE)
+    docs.folder.write("a.md", "cheap")
+    docs.ask(FIRST)
+    parsed = ParsedDocs(
+        SOURCE,
+        catalog=docs.platform.catalog,
+        memo=docs.platform.memo,
+        pages=docs.platform.pages,
+        limits=ParseLimits(),
+    )
+    assert parsed.run(FIRST).parsed == 3
+    measured = Measures(docs.platform.catalog).read(PARSE_SECONDS)
+    assert {
+        (series.labels["source"], series.labels["media_type"]): series.cumulative()[-1][1]
+        for series in measured
+    } == {(SOURCE, "text/html"): 2, (SOURCE, "text/markdown"): 1}
+    assert all(0 < series.total < 60 for series in measured)
+    assert parsed.run(FIRST).reused_passes == 1
+    assert Measures(docs.platform.catalog).read(PARSE_SECONDS) == measured, "nothing was parsed"
 
 
 def test_what_was_superseded_is_not_parsed(docs: Docs) -> None:
@@ -214,7 +238,7 @@ class Talkative(InProcessPool):
     """Tells of the second of three pages of every document."""
 
     def parse_all(
-        self, documents: Iterable[Document], watch: Any = None
+        self, documents: Iterable[Document], watch: Any = None, *, timed: object = None
     ) -> Iterator[tuple[Any, Outcome]]:
         for identity, outcome in super().parse_all(documents):
             watch(identity, 2, 3)

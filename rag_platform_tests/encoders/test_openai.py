@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import format_datetime
@@ -195,6 +195,66 @@ def test_a_request_takes_a_twentieth_of_a_minute_at_most(
     ours = embedder(catalog, server.base_url, tokens_per_minute=400)  # 20 bytes a request
     np.testing.assert_allclose(ours.embed_passages(texts), expected(texts), atol=1e-6)
     assert sorted(len(request.body["input"]) for request in server.requests) == [1, 3, 5]
+
+
+def taking(most: int, status: int, message: str) -> Callable[[Body], Fault | None]:
+    """A server that takes so many texts in a request."""
+
+    def refuse(body: Body) -> Fault | None:
+        count = len(body["input"])
+        return failing(status, message=message.format(count)) if count > most else None
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (422, "batch size {} > maximum allowed batch size 4"),  # text-embeddings-inference
+        (413, "batch size {} > maximum allowed batch size 4"),  # the same in former versions
+        (422, "List should have at most 4 items after validation, not {}"),  # infinity
+        (400, "Value error, batch size is invalid, it should not be larger than 4."),
+    ],
+)
+def test_a_server_that_takes_fewer_texts_gets_fewer(
+    catalog: Catalog, server: OpenAIServer, status: int, message: str
+) -> None:
+    server.refuse = taking(4, status, message)
+    texts = [f"text {number}" for number in range(13)]
+    ours = embedder(catalog, server.base_url)
+    np.testing.assert_allclose(ours.embed_passages(texts), expected(texts), atol=1e-6)
+    sizes = [len(request.body["input"]) for request in server.requests]
+    # 13 and the first half are refused; then by fours, of the first half and of the second.
+    assert sizes == [13, 7, 4, 3, 4, 2]
+    server.requests.clear()
+    ours.embed_passages(texts)
+    assert sorted(len(request.body["input"]) for request in server.requests) == [1, 4, 4, 4]
+    assert [outcome for outcome, _, _ in booked(catalog)].count("failed") == 2
+
+
+def test_a_server_that_takes_fewer_bytes_gets_fewer(catalog: Catalog, server: OpenAIServer) -> None:
+    def refuse(body: Body) -> Fault | None:
+        if sum(map(len, body["input"])) > 100:
+            return failing(413, message="Failed to buffer the request body: length limit exceeded")
+        return None
+
+    server.refuse = refuse
+    texts = ["x" * size for size in (90, 30, 30, 10)]
+    ours = embedder(catalog, server.base_url)
+    np.testing.assert_allclose(ours.embed_passages(texts), expected(texts), atol=1e-6)
+    assert [len(request.body["input"]) for request in server.requests] == [4, 1, 3]
+    message = refused(catalog, server, texts=["x" * 101])
+    assert "answered 413" in message
+    assert "One text is too large" in message
+
+
+def test_a_text_that_is_too_long_for_the_server_is_not_sent_in_halves(
+    catalog: Catalog, server: OpenAIServer
+) -> None:
+    said = "`inputs` must have less than 512 tokens. Given: 600"
+    message = refused(catalog, server, failing(422, message=said), texts=["long", "short"])
+    assert "be told to truncate" in message
+    assert len(server.requests) == 1
 
 
 def test_requests_of_a_batch_run_at_the_same_time(catalog: Catalog, server: OpenAIServer) -> None:

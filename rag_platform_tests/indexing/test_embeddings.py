@@ -55,6 +55,20 @@ def test_deferred_when_the_money_is_spent(world: World) -> None:
     assert world.platform.embeddings(SOURCE, V1).without_vector(FIRST) == 0
 
 
+def test_a_text_that_stands_twice_lacks_no_vector(world: World) -> None:
+    fill(world, 2)
+    world.folder.write("copy.md", "This is the text number 1.")
+    parts = world.platform
+    parts.raw(SOURCE).run(FIRST)
+    parts.parsed(SOURCE).run(FIRST)
+    parts.clean(SOURCE).run(FIRST)
+    parts.chunks(SOURCE, V1).run(FIRST)
+    stage = parts.embeddings(SOURCE, V1)
+    assert stage.without_vector(FIRST) == 3
+    stage.run(FIRST)
+    assert stage.without_vector(FIRST) == 0
+
+
 def test_what_was_superseded_while_it_waited_waits_no_more(world: World) -> None:
     """Else the version could never be promoted: see the gate `complete`."""
     fill(world, 1)

@@ -1,6 +1,14 @@
 """What an index still has to do."""
 
-from rag_platform.indexing.progress import note_figures, unapplied_passes, unfinished_windows
+import sqlalchemy as sa
+
+from rag_platform.indexing.progress import (
+    count_unapplied,
+    note_figures,
+    unapplied,
+    unapplied_passes,
+    unfinished_windows,
+)
 from rag_platform_tests.conformance.harness import SOURCE, V1, WINDOWS, World
 
 FIRST, SECOND = WINDOWS[:2]
@@ -49,9 +57,32 @@ def test_passes_are_told_apart(world: World) -> None:
     world.check()
 
 
-def test_figures_of_earlier_stages_stay(world: World) -> None:
-    import sqlalchemy as sa
+def test_how_many_documents_an_index_lacks(world: World) -> None:
+    parts = world.platform
 
+    def lacking(index: str = V1) -> tuple[int, int]:
+        with parts.catalog.read() as connection:
+            rows = connection.execute(unapplied(index, SOURCE)).all()
+            return int(connection.scalar(count_unapplied(index, SOURCE)) or 0), len(rows)
+
+    for name in ("a", "b", "c"):
+        world.folder.write(f"{name}.md", name)
+    parts.raw(SOURCE).run(FIRST)
+    assert lacking() == (0, 0)  # not settled
+    parts.parsed(SOURCE).run(FIRST)
+    parts.clean(SOURCE).run(FIRST)
+    assert lacking() == (3, 3)
+    world.run(FIRST)
+    assert lacking() == (0, 0)
+    assert lacking("docs_v2") == (3, 3)
+    world.folder.remove("a.md")
+    world.folder.write("b.md", "b anew")
+    for stage in (parts.raw, parts.parsed, parts.clean):
+        stage(SOURCE).run(SECOND)
+    assert lacking() == (2, 2)
+
+
+def test_figures_of_earlier_stages_stay(world: World) -> None:
     from rag_platform.storage.schema import index_pages
 
     catalog = world.platform.catalog

@@ -71,6 +71,27 @@ def test_promoting_twice_is_promoting_once(life: Life) -> None:
     assert len(life.actions()) == 1
 
 
+def test_what_a_promotion_and_a_rollback_would_do(life: Life) -> None:
+    assert [verdict.passed for verdict in life.promotions.verdicts("v2")] == [True, True, True]
+    life.drifted.add("v2")
+    assert [v.gate for v in life.promotions.verdicts("v2") if not v.passed] == ["agrees"]
+    assert life.actions() == []  # looking decides nothing
+    with pytest.raises(UnusableIndex, match="not in the settings"):
+        life.promotions.verdicts("v9")
+    with pytest.raises(UnusableIndex, match="none to go back to"):
+        life.promotions.before()
+    life.promotions.promote("v3", **WHO)
+    assert life.promotions.before() == "v1"
+
+
+def test_the_newest_rows_page_by_page(life: Life) -> None:
+    for name in ("v2", "v3", "v1"):
+        life.promotions.promote(name, **WHO)
+    newest = life.promotions.recent(2)
+    assert [row.live for row in newest] == ["v1", "v3"]
+    assert [row.live for row in life.promotions.recent(2, before=newest[-1].id)] == ["v2"]
+
+
 def test_the_default_can_be_pinned(life: Life) -> None:
     assert life.promotions.promote("v1", **WHO).action == "promoted"
     assert live_index(life.catalog, "another") == "v1"

@@ -1,6 +1,7 @@
 """Reconciling: what is counted, what is repaired, and what cannot be."""
 
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -12,6 +13,13 @@ import sqlalchemy as sa
 from rag_platform.indexing.digests import digest_of
 from rag_platform.indexing.reconcile import ReconcileReport, _is_turn
 from rag_platform.indexing.retirement import Retired
+from rag_platform.storage.measures import (
+    RECONCILE_DRIFTED,
+    RECONCILE_ORPHANS,
+    RECONCILE_UNREPAIRED,
+    RECONCILED_AT,
+    Measures,
+)
 from rag_platform.storage.schema import index_documents, index_promotions, memo
 from rag_platform.storage.vectors.base import MARK, Collection, Point, SparseVector, mark_of
 from rag_platform_tests.conformance.harness import V1, WINDOWS, World
@@ -41,6 +49,16 @@ def remove(world: World, key: str) -> None:
         collection.delete(points)
 
 
+def kept(world: World) -> tuple[float, ...]:
+    """What metrics are told of the last run: drifted, left so, points of nobody."""
+    measures = Measures(world.platform.catalog)
+    (at,) = measures.read(RECONCILED_AT)
+    assert at.labels == {"index": V1}
+    assert time.time() - at.total < 60
+    found = (RECONCILE_DRIFTED, RECONCILE_UNREPAIRED, RECONCILE_ORPHANS)
+    return tuple(series.total for measure in found for series in measures.read(measure))
+
+
 def test_nothing_built_yet(world: World) -> None:
     report = world.platform.reconciler(V1).run(repair=False)
     assert (report.documents, report.points, report.agrees) == (0, 0, True)
@@ -66,13 +84,16 @@ def test_found_without_repair_and_repaired_with_it(world: World) -> None:
     report = world.platform.reconciler(V1).run(repair=False)
     assert (report.documents, report.drifted, report.repaired, report.points) == (3, 1, 0, 2)
     assert not report.agrees
+    assert kept(world) == (1, 1, 0)
     with world.counted() as texts:
         report = world.platform.reconciler(V1).run(repair=True)
     assert texts == []
     assert (report.drifted, report.repaired, report.unrepaired, report.points) == (1, 1, 0, 3)
     assert report.agrees
+    assert kept(world) == (1, 0, 0)
     world.check()
     assert world.platform.reconciler(V1).run(repair=False).drifted == 0
+    assert kept(world) == (0, 0, 0)
 
 
 def test_what_nobody_owns_is_removed(world: World) -> None:
@@ -84,6 +105,7 @@ def test_what_nobody_owns_is_removed(world: World) -> None:
         collection.upsert([Point(str(uuid.uuid4()), vector, SparseVector([], []), payload)])
     report = world.platform.reconciler(V1).run(repair=False)
     assert (report.orphan_points, report.drifted, report.agrees) == (1, 0, False)
+    assert kept(world) == (0, 0, 1)
     report = world.platform.reconciler(V1).run(repair=True)
     assert (report.orphan_points, report.points, report.agrees) == (0, 3, True)
     world.check()

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from rag_platform.llm.admission import Admission, RateLimitTimeout
 from rag_platform.llm.budget import Attempt, Budget, BudgetExceeded
 from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.measures import RATE_LIMIT_WAIT_SECONDS, Measures
 from rag_platform.storage.schema_models import ledger
 from rag_platform_tests.forks import FORKS
 
@@ -142,6 +143,11 @@ def test_who_waits_in_vain_leaves_nothing_behind(shared: Catalog) -> None:
         door.admit(ASK, timeout_s=0.6)
     assert 0.6 <= time.monotonic() - begun < 5
     assert door.budget.spent() == 1
+    # The first did not wait.
+    (waits,) = Measures(shared).read(RATE_LIMIT_WAIT_SECONDS)
+    assert waits.labels == {"model": "m"}
+    assert waits.cumulative()[-1] == ("+Inf", 1)
+    assert 0.6 <= waits.total < 5
 
 
 def test_an_interrupted_wait_takes_its_reservation_back(

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rag_platform.llm import budget as module
-from rag_platform.llm.budget import Attempt, Budget, BudgetExceeded
+from rag_platform.llm.budget import Attempt, Budget, BudgetExceeded, Today
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.outbox import Outbox
 from rag_platform.storage.schema_models import ledger
@@ -48,6 +48,20 @@ def test_reserve_then_settle_counts_the_price(shared: Catalog) -> None:
         (row.status, row.reserved_microusd, row.settled_microusd, row.input_tokens)
         for row in rows(shared)
     ] == [("settled", 600, 100, 11), ("reserved", 900, None, None)]
+
+
+def test_how_a_day_stands(shared: Catalog) -> None:
+    budget = Budget(shared, daily_usd=0.001, run_usd=1)
+    assert budget.today() == Today(1000, 0, 0)
+    budget.settle(reserve(budget, 600), input_tokens=1, output_tokens=1, microusd=100)
+    budget.lost(reserve(budget, 200), error="timeout")  # may have been billed
+    budget.fail(reserve(budget, 300), error="http_500")
+    budget.withdraw(reserve(budget, 300))
+    reserve(budget, 50, "another run")
+    found = budget.today()
+    assert (found.spent, found.reserved, found.left) == (300, 50, 650)
+    budget.settle(reserve(budget, 600), input_tokens=1, output_tokens=1, microusd=900)
+    assert budget.today().left == 0  # billed above its reservation
 
 
 def test_a_failed_request_is_released(shared: Catalog) -> None:

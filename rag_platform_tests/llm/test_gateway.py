@@ -34,6 +34,7 @@ from rag_platform.llm.gateway import Ask, Completion, ExtractiveAnswer, Gateway
 from rag_platform.llm.prices import UnknownPrice
 from rag_platform.llm.sender import Tally
 from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.measures import LLM_REQUEST_SECONDS, Measures
 from rag_platform.storage.schema_models import llm_cache
 from rag_platform_tests.llm.gateways import PRICE, Label, gateway, rows, write_prompt
 from rag_platform_tests.servers.openai_api import (
@@ -253,6 +254,14 @@ def test_every_attempt_is_a_row_of_the_same_call(
     assert last.settled_microusd < last.reserved_microusd
     booked = lost.reserved_microusd + unclear.settled_microusd + last.settled_microusd
     assert done.microusd == booked
+    times = Measures(catalog).read(LLM_REQUEST_SECONDS)
+    assert {series.labels["outcome"]: series.cumulative()[-1][1] for series in times} == {
+        "http_5xx": 1,
+        "connection": 1,
+        "malformed": 1,
+        "answered": 1,
+    }
+    assert {series.labels["model"] for series in times} == {"tiny"}
 
 
 def test_a_model_is_given_up_after_four_attempts(

@@ -131,6 +131,17 @@ def test_since_a_day(week: Catalog) -> None:
     }
 
 
+def test_until_a_day(week: Catalog) -> None:
+    monday = date(2026, 1, 5)
+    found = costs(week, by="model", until=monday)
+    assert (found["total_usd"], found["calls"], found["cached_calls"]) == (0.000065, 2, 0)
+    assert {row["model"] for row in found["rows"]} == {"large", "small", "embedder"}
+    assert costs(week, since=date(2026, 1, 6), until=monday)["rows"] == []
+    assert daily_by_model(week, since=monday, until=monday) == {
+        "2026-01-05": {"small": 0.00006, "embedder": 0.000005}
+    }
+
+
 def test_an_empty_ledger(shared: Catalog) -> None:
     for group in GROUPS:
         assert costs(shared, by=group) == {**NOTHING, "rows": []}

@@ -181,6 +181,16 @@ def test_the_report(catalog: Catalog) -> None:
     assert found.as_json()["arms"][0]["index_name"] == "v2"
 
 
+def test_a_report_on_the_newest_searches(catalog: Catalog) -> None:
+    log(catalog, "challenger", "one", ["a"])
+    log(catalog, "live", "one", ["a"])
+    log(catalog, "challenger", "two", ["a"])
+    log(catalog, "live", "two", ["b"])
+    found = report(catalog, "v2", most=2)
+    assert (found.queries, found.overlap) == (1, 0.0)
+    assert [arm.searches for arm in found.arms] == [1, 1]
+
+
 def test_a_report_on_nothing(catalog: Catalog) -> None:
     log(catalog, "live", "one", ["a"])
     found = report(catalog, "v2")

@@ -157,8 +157,30 @@ def test_three_hundred_copies_leave_room_for_others(
     found = searcher.search("north alpha beta", 10)
     assert len({result.text for result in found}) == 10
     copy = next(result for result in found if result.text == "alpha beta")
-    assert len(copy.uris) == 300
+    # A hundred addresses are shown, the same ones each time.
+    assert len(copy.uris) == 100
     assert found == searcher.search("north alpha beta", 10)
+
+
+def test_texts_that_stand_everywhere_do_not_hide_the_others(
+    collection: Collection, searcher: Searcher
+) -> None:
+    notices = [
+        point(f"alpha notice {text}", text, f"{text}/{number}.md")
+        for text in range(4)
+        for number in range(120)
+    ]
+    others = [point(f"alpha {number}", 10 + number) for number in range(15)]
+    collection.upsert([*notices, *others])
+    found = searcher.search("north alpha", 12)
+    assert len({result.text for result in found}) == 12
+    # The nearest come first, a notice once, with its own addresses.
+    assert [result.text for result in found[:5]] == [
+        *(f"alpha notice {text}" for text in range(4)),
+        "alpha 0",
+    ]
+    assert [len(result.uris) for result in found[:5]] == [100, 100, 100, 100, 1]
+    assert {uri.split("/")[3] for uri in found[2].uris} == {"2"}
 
 
 def test_filters(collection: Collection, searcher: Searcher) -> None:

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from rag_platform.retrieval.evaluation import Evaluation
-from rag_platform.retrieval.statistics import NotComparable, compare
+from rag_platform.retrieval.evaluation import Evaluation, Slice, recent, record
+from rag_platform.retrieval.metrics import METRICS
+from rag_platform.retrieval.statistics import NotComparable, compare, compare_latest
+from rag_platform.storage.catalog import Catalog
 
 
 def evaluation(scores: list[float], index: str = "a", digest: str = "d") -> Evaluation:
@@ -45,6 +47,30 @@ def test_chance_is_seldom_taken_for_a_difference() -> None:
         assert found.high is not None
         outside += not found.low <= 0 <= found.high
     assert 1 <= outside <= 12, "of 100, 5 are expected"
+
+
+def test_what_was_measured_last_is_compared(catalog: Catalog) -> None:
+    def kept(index: str, value: float, digest: str = "d", golden: str = "set") -> None:
+        scores = dict.fromkeys(METRICS, [value] * 12)
+        means = {"all": Slice(12, dict.fromkeys(METRICS, value))}
+        queries = [str(number) for number in range(12)]
+        record(catalog, Evaluation(index, golden, digest, 7, 1.0, means, queries, scores))
+
+    kept("v1", 0.5)
+    kept("v2", 0.1)
+    kept("v2", 0.6)
+    kept("v1", 0.5, golden="other")
+    kept("v2", 0.5, "changed", golden="other")
+    names = ("set", "other", "third")
+    found = list(compare_latest(catalog, "v2", "v1", golden=names, metric="mrr@10"))
+    assert [each.golden for each in found] == list(names)
+    assert found[0].found is not None
+    assert found[0].found.difference == pytest.approx(0.1)
+    assert (found[1].found, found[2].found) == (None, None)
+    assert "different queries of other" in str(found[1].problem)
+    assert found[2].problem == "v2 has no evaluation: rag-platform evaluate --index v2"
+    assert [each.mean("mrr@10") for each in recent(catalog, "v2", "set")] == [0.6, 0.1]
+    assert len(recent(catalog, "v2", "set", limit=1)) == 1
 
 
 def test_few_queries_tell_nothing() -> None:

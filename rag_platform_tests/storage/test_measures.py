@@ -45,6 +45,18 @@ def test_a_counter_sums(shared: Catalog) -> None:
     assert series.cumulative() == [(INFINITE, 2)]
 
 
+def test_a_gauge_has_its_last_value(shared: Catalog) -> None:
+    measures = Measures(shared)
+    level = Measure("level", ("index",))
+    for value in (3.0, 9.0, 0.5):
+        measures.keep(level, value, index="v1")
+    measures.keep(level, 2, index="v2")
+    assert [(series.labels["index"], series.total) for series in measures.read(level)] == [
+        ("v1", 0.5),
+        ("v2", 2),
+    ]
+
+
 def test_labels_are_those_of_the_measure(shared: Catalog) -> None:
     with pytest.raises(AssertionError, match="embed_seconds"):
         Measures(shared).observe(EMBED_SECONDS, [1.0], index="v1")

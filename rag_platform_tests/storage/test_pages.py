@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from rag_platform.storage.objects import S3Connection, open_store
-from rag_platform.storage.pages import PageStore, PartKey
+from rag_platform.storage.pages import PageStore, PartGone, PartKey
 from rag_platform_tests.servers.seaweed import S3Server
 
 SCHEMA = pa.schema([("n", pa.int64()), ("content", pa.binary())])
@@ -171,3 +171,19 @@ def test_the_part_that_is_stored_whatever_made_it(pages: PageStore) -> None:
     found = pages.newest(later)
     assert found is not None
     assert numbers(pages, found) == [1, 2]
+
+
+def test_rows_are_found_by_a_value(pages: PageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag_platform.storage.pages.BATCH_ROWS", 3)
+    with pages.writer(KEY, SCHEMA) as writer:
+        for number in range(10):
+            writer.add({"n": number % 8, "content": bytes([number])}, size=1)
+    found = list(pages.find(KEY, "n", {7, 1}, columns=["content"]))
+    assert found == [{"content": bytes([number])} for number in (1, 7, 9)]
+    assert list(pages.find(KEY, "content", [b"\x02"], columns=["n", "content"])) == [
+        {"n": 2, "content": b"\x02"}
+    ]
+    assert list(pages.find(KEY, "n", [99], columns=["n"])) == []
+    assert list(pages.find(KEY, "n", [], columns=["n"])) == []
+    with pytest.raises(PartGone):
+        list(pages.find(PartKey(("none",), "raw_docs", "w", 1, "x"), "n", [1], columns=["n"]))

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from rag_platform.defs.console import console_link
 from rag_platform.defs.documents import checks, metadata
 from rag_platform.defs.documents.translation import translated
 from rag_platform.defs.shared import (
@@ -275,7 +276,9 @@ def _vector_index(name: str, settings: Settings, index: str) -> dg.AssetsDefinit
                 what: figures.pop(what) for what in ("inserted", "updated", "skipped", "deleted")
             }
             context.add_asset_metadata(
-                metadata.figures(figures) | {"written": metadata.bars(done, "points")},
+                metadata.figures(figures)
+                | {"written": metadata.bars(done, "points")}
+                | console_link(settings, "indexes", index),
                 partition_key=window,
             )
         return dg.MaterializeResult(check_results=[checks.index_agrees(name, index, results)])
@@ -332,6 +335,7 @@ def _page_metadata(parts: Platform, name: str, window: str) -> dict[str, Any]:
         ]
         header = ["document", "stage", "reason", "detail", "attempts", "what to do"]
         found["dead letter list"] = metadata.table(header, rows)
+        found |= console_link(parts.settings, "dead-letters", source=name)
     screened = safety(parts.catalog, name, window)
     if screened.documents:
         held = [[kind, n, screened.findings[kind]] for kind, n in screened.documents.items()]

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from rag_platform.defs.console import console_link
 from rag_platform.defs.enrichment import checks, metadata
 from rag_platform.defs.shared import (
     FOLLOW,
@@ -109,7 +110,8 @@ def _enriched(source: str, settings: Settings) -> dg.AssetsDefinition:
             pages[window] = result.quality
             context.add_asset_metadata(
                 metadata.of_page(parts, source, window, result)
-                | metadata.of_calibration(parts, source, window),
+                | metadata.of_calibration(parts, source, window)
+                | console_link(settings, "reviews"),
                 partition_key=window,
             )
         windows = context.partition_keys

@@ -4,6 +4,7 @@ from typing import Any
 
 import dagster as dg
 
+from rag_platform.defs.console import console_link
 from rag_platform.defs.documents import metadata
 from rag_platform.defs.shared import NETWORK_RETRIES, OWNERS, one_line
 from rag_platform.resources.platform import PlatformResource
@@ -39,15 +40,14 @@ def review_assets(settings: Settings) -> list[dg.AssetsDefinition]:
         with one_line():
             done = parts.reviews.apply()
         rows = [[source, window] for source, found in done.windows.items() for window in found]
-        return dg.MaterializeResult(
-            metadata={
-                "decisions": metadata.bars(done.decisions, "decision"),
-                "taken over": done.decisions.total(),
-                "of texts that are gone": done.dropped,
-                "pages": metadata.table(["source", "window"], sorted(rows)),
-                "open reviews": len(parts.reviews.queue()),
-            }
-        )
+        told: dict[str, Any] = {
+            "decisions": metadata.bars(done.decisions, "decision"),
+            "taken over": done.decisions.total(),
+            "of texts that are gone": done.dropped,
+            "pages": metadata.table(["source", "window"], sorted(rows)),
+            "open reviews": len(parts.reviews.queue()),
+        }
+        return dg.MaterializeResult(metadata=told | console_link(settings, "reviews"))
 
     @dg.asset(
         key=REVIEW_EVALUATION_SET,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from rag_platform.defs.console import console_link
 from rag_platform.defs.documents.metadata import table
 from rag_platform.defs.plots import png
 from rag_platform.defs.shared import OWNERS, asset_key, one_line
@@ -86,7 +87,7 @@ def _measured(parts: Platform, index: str, key: dg.AssetKey) -> dg.MaterializeRe
     if index not in parts.indexes:
         passed = [_result(key, check, []) for check in (DOCUMENTS_ARE_THERE, NOT_WORSE)]
         return dg.MaterializeResult(metadata={"state": "retired"}, check_results=passed)
-    told: dict[str, Any] = {}
+    told: dict[str, Any] = console_link(parts.settings, "indexes", index)
     missing: dict[str, list[str]] = {}
     worse: list[str] = []
     sets = [parts.golden(name) for name in parts.settings.golden]

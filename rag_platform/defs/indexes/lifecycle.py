@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from rag_platform.defs.console import console_link
 from rag_platform.defs.documents import metadata
 from rag_platform.defs.shared import OWNERS, one_line
 from rag_platform.platform import Platform
@@ -45,23 +46,20 @@ _SEARCHES_S = 90 * 86_400
 )
 def index_versions(platform: PlatformResource) -> dg.MaterializeResult:
     """Retirement, then tables."""
-    from rag_platform.indexing.versions import versions
+    from rag_platform.indexing.versions import versions_of
     from rag_platform.retrieval.experiment import forget_searches
 
     parts = platform.parts
     with one_line():
         gone = parts.retirement.run()
         forget_searches(parts.catalog, before=time.time() - _SEARCHES_S)
-    rules = parts.settings.search.experiment
-    found = versions(
-        parts.catalog,
-        indexes=list(parts.settings.indexes),
-        sources=list(parts.settings.sources),
-        default=parts.settings.live,
-        challenger=rules.challenger if rules else None,
-    )
+    found = versions_of(parts.settings, parts.catalog)
     return dg.MaterializeResult(
-        metadata={"retired now": ", ".join(gone) or "none", **_tables(parts, found)},
+        metadata={
+            "retired now": ", ".join(gone) or "none",
+            **_tables(parts, found),
+            **console_link(parts.settings, "indexes"),
+        },
         check_results=[_live_is_built(parts, found)],
     )
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from rag_platform.defs.console import console_link
 from rag_platform.defs.documents import metadata
 from rag_platform.defs.plots import png
 from rag_platform.defs.shared import OWNERS
@@ -58,6 +59,7 @@ def cost_metadata(parts: Platform, today: date) -> dict[str, Any]:
         "by model": _table("model", by_model["rows"]),
         "by prompt": _table("prompt", by_prompt["rows"]),
         "by asset": _table("asset", by_asset["rows"]),
+        **console_link(parts.settings, "costs"),
     }
 
 

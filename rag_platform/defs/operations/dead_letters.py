@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from rag_platform.defs.console import console_link
 from rag_platform.defs.documents import metadata
 from rag_platform.defs.shared import OWNERS
 from rag_platform.platform import Platform
@@ -66,6 +67,7 @@ def letters_metadata(parts: Platform) -> dict[str, Any]:
             ],
             newest,
         ),
+        **console_link(parts.settings, "dead-letters"),
     }
 
 

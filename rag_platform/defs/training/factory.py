@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterError
 
+from rag_platform.defs.console import console_link, console_url
 from rag_platform.defs.operations.in_process import is_of_a_command
 from rag_platform.defs.training import checks, metadata
 from rag_platform.errors import PlatformError
@@ -123,7 +124,7 @@ def _drift(spec: ModelSpec) -> dg.AssetsDefinition:
             training = mlflow.models(platform.parts).training(spec.name)
             facts, report = training.run_drift(context.partition_key)
             return dg.MaterializeResult(
-                metadata=metadata.of_drift(facts["champion"], report),
+                metadata=metadata.of_drift(facts["champion"], report) | _page(spec, platform.parts),
                 check_results=[checks.drift_result(spec, report)],
             )
 
@@ -144,7 +145,9 @@ def _candidate(spec: ModelSpec) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         with stage(context):
             training = mlflow.models(platform.parts).training(spec.name)
-            facts = training.run_candidate(context.partition_key, _origin(context, platform.parts))
+            facts = training.run_candidate(
+                context.partition_key, _origin(spec, context, platform.parts)
+            )
             return dg.MaterializeResult(metadata=metadata.of_candidate(facts))
 
     return candidate_model
@@ -168,7 +171,7 @@ def _evaluation(spec: ModelSpec, gates: dict[str, float]) -> dg.AssetsDefinition
             training = mlflow.models(platform.parts).training(spec.name)
             found, draws = training.run_evaluation(context.partition_key)
             return dg.MaterializeResult(
-                metadata=metadata.of_evaluation(found, draws),
+                metadata=metadata.of_evaluation(found, draws) | _page(spec, platform.parts),
                 check_results=list(checks.gate_results(spec, found)),
             )
 
@@ -185,7 +188,7 @@ def _registered(spec: ModelSpec) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         with stage(context):
             training = mlflow.models(platform.parts).training(spec.name)
-            origin = _origin(context, platform.parts)
+            origin = _origin(spec, context, platform.parts)
             version = training.run_registration(context.partition_key, origin)
             return dg.MaterializeResult(
                 metadata=metadata.of_version(version, training.version_url(version))
@@ -208,17 +211,28 @@ def _deployment(spec: ModelSpec) -> dg.AssetsDefinition:
         with stage(context):
             models = mlflow.models(platform.parts)
             facts = models.training(spec.name).run_deployment(
-                context.partition_key, _origin(context, platform.parts)
+                context.partition_key, _origin(spec, context, platform.parts)
             )
             history = models.promotions.history(spec.name)
-            return dg.MaterializeResult(metadata=metadata.of_deployment(facts, history))
+            return dg.MaterializeResult(
+                metadata=metadata.of_deployment(facts, history) | _page(spec, platform.parts)
+            )
 
     return deployment
 
 
-def _origin(context: dg.AssetExecutionContext, parts: Platform) -> Origin:
-    base = parts.settings.notifications.dagster_url
-    return Origin(context.run.run_id, f"{base}/runs/{context.run.run_id}" if base else None)
+def _page(spec: ModelSpec, parts: Platform) -> dict[str, Any]:
+    """The model's page in the console, where people promote and roll back."""
+    return console_link(parts.settings, "models", spec.name)
+
+
+def _origin(spec: ModelSpec, context: dg.AssetExecutionContext, parts: Platform) -> Origin:
+    base, run_id = parts.settings.notifications.dagster_url, context.run.run_id
+    return Origin(
+        run_id,
+        url=f"{base}/runs/{run_id}" if base else None,
+        console=console_url(parts.settings, "models", spec.name),
+    )
 
 
 class Interrupted(DagsterError, dg.DagsterExecutionInterruptedError):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from rag_platform.defs.console import console_link
 from rag_platform.defs.documents.metadata import table
 from rag_platform.defs.training.factory import OWNERS, RETRIES, RUN_TAGS, key, stage
 from rag_platform.defs.training.metadata import plots
@@ -87,7 +88,8 @@ def scores(spec: ModelSpec, settings: Settings) -> dg.AssetsDefinition:
                 GUARDRAILS: "; ".join(found.violations),
             }
             return dg.MaterializeResult(
-                metadata=_metadata(found, scoring.letters.of(SCORES, day)),
+                metadata=_metadata(found, scoring.letters.of(SCORES, day))
+                | console_link(settings, "models", spec.name),
                 check_results=_checks(asset_key, problems),
             )
 

@@ -44,6 +44,8 @@ READ_BYTES: Final = 1 << 20
 Outcome = Parsed | ParseFailure
 # Called with a document's id, the pages done and the pages in all, about once a second.
 Watch = Callable[[Hashable, int, int], None]
+# Called with the kind of a document and the seconds that its parser took.
+Timed = Callable[[Kind, float], None]
 Document = tuple[Hashable, bytes | Callable[[], bytes], Hints]
 
 
@@ -69,6 +71,7 @@ class ParserPool:
         self._size = workers or os.cpu_count() or 1
         self._module = worker_module
         self._watch: Watch | None = None
+        self._timed: Timed | None = None
         self._workers: list[Worker] = []
         self._failed_starts = 0
         self._running = False
@@ -94,19 +97,24 @@ class ParserPool:
         return [worker.process.pid for worker in self._workers]
 
     def parse_all(
-        self, documents: Iterable[Document], watch: Watch | None = None
+        self,
+        documents: Iterable[Document],
+        watch: Watch | None = None,
+        *,
+        timed: Timed | None = None,
     ) -> Generator[tuple[Hashable, Outcome], None, None]:
         """(id, outcome) of every document, as they are done, in no set order.
 
         Streams: at most a batch for each worker is held, and the next documents are taken from
         the iterable only when a worker wants them. A document given as a callable is loaded
         then. An exception of the iterable or of a callable ends the parsing and is raised.
-        `watch` is told of the pages of long documents.
+        `watch` is told of the pages of long documents, `timed` how long each that was parsed took,
+        or had until its time was over.
         """
         if self._running:
             raise RuntimeError("parse_all is already running on this pool")
         self._running = True
-        self._watch = watch
+        self._watch, self._timed = watch, timed
         try:
             yield from self._run(iter(documents))
         finally:
@@ -235,11 +243,18 @@ class ParserPool:
                     self._see(worker, int(header["page"]), int(header["pages"]))
                 else:
                     outcome = _outcome(header, payload)
-                    done.append((worker.tasks.popleft().id, outcome))
+                    done.append((self._ended(worker).id, outcome))
                     worker.begin()
         except (BadFrame, KeyError, ValueError, TypeError):
             return False
         return True
+
+    def _ended(self, worker: Worker) -> Task:
+        """The document that a worker is done with, timed."""
+        task = worker.tasks.popleft()
+        if self._timed is not None:
+            self._timed(task.kind, time.monotonic() - worker.begun)
+        return task
 
     def _see(self, worker: Worker, page: int, pages: int) -> None:
         """A page is done: only a growing number within the limits buys time."""
@@ -288,7 +303,7 @@ class ParserPool:
             )
         self._workers.remove(worker)
         worker.end()
-        culprit = worker.tasks.popleft()
+        culprit = self._ended(worker)
         limit = f"parsing took over {self._limits.parse_seconds:g} s"
         if worker.pages:
             limit += f" after page {worker.page:,} of {worker.pages:,}"

@@ -4,6 +4,7 @@ A collection belongs to one index recipe and refuses any other. Its points carry
 that search and reconciling need; every point names its document under `doc_id`.
 """
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -125,11 +126,14 @@ class Collection(ABC):
                 found[payload["doc_id"]][point_id] = payload
         return found
 
-    def payloads(self, filters: Filters) -> Iterator[Payload]:
-        """The payloads of all points that match, a page in memory at a time."""
+    def payloads(self, filters: Filters, *, most: int | None = None) -> Iterator[Payload]:
+        """The payloads of all points that match, or of the `most` first ones by id; a page in
+        memory at a time."""
         wanted = _value_lists(filters)
         if wanted is not None:
-            for _, payload in self._scroll(wanted, fields=None):
+            for _, payload in itertools.islice(
+                self._scroll(wanted, fields=None, page=most or self.page_size), most
+            ):
                 payload.pop(MARK, None)
                 yield payload
 
@@ -153,11 +157,19 @@ class Collection(ABC):
         for start in range(0, len(items), self.batch_size):
             self._mark(dict(items[start : start + self.batch_size]))
 
-    def nearest(self, dense: np.ndarray, limit: int, filters: Filters | None = None) -> list[Hit]:
+    def nearest(
+        self,
+        dense: np.ndarray,
+        limit: int,
+        filters: Filters | None = None,
+        *,
+        without: Sequence[str] = (),
+    ) -> list[Hit]:
         """The points whose dense vectors are most alike by cosine, best first.
 
         `dense` is float32 of shape (dimension,). `filters` maps payload fields to the value,
-        or the values, one of which the field must equal.
+        or the values, one of which the field must equal. Points `without` are those with other
+        texts than these, by `text_hash`.
         """
         if dense.shape != (self.dimension,):
             raise PointsRefused(
@@ -165,16 +177,21 @@ class Collection(ABC):
                 f"({self.dimension},). Encode queries with the index's own embedder."
             )
         wanted = _value_lists(filters)
-        return [] if wanted is None else self._nearest(dense, limit, wanted)
+        return [] if wanted is None else self._nearest(dense, limit, wanted, without)
 
     def nearest_sparse(
-        self, sparse: SparseVector, limit: int, filters: Filters | None = None
+        self,
+        sparse: SparseVector,
+        limit: int,
+        filters: Filters | None = None,
+        *,
+        without: Sequence[str] = (),
     ) -> list[Hit]:
         """The points that share weighted terms with the query (BM25 with IDF), best first."""
         wanted = _value_lists(filters)
         if wanted is None or not sparse.indices:
             return []
-        return self._nearest_sparse(sparse, limit, wanted)
+        return self._nearest_sparse(sparse, limit, wanted, without)
 
     def optimize(self) -> None:
         """Reclaim what deleted points left and index a large collection.
@@ -209,21 +226,29 @@ class Collection(ABC):
 
     @abstractmethod
     def _scroll(
-        self, filters: Mapping[str, list[str]], *, fields: list[str] | None
+        self, filters: Mapping[str, list[str]], *, fields: list[str] | None, page: int = page_size
     ) -> Iterator[tuple[str, Payload]]:
-        """Every matching point with these payload fields, or all of them, page by page.
+        """Every matching point with these payload fields, or all of them, page by page, by id.
 
         A field without accepted values must be absent.
         """
 
     @abstractmethod
     def _nearest(
-        self, dense: np.ndarray, limit: int, filters: Mapping[str, list[str]]
+        self,
+        dense: np.ndarray,
+        limit: int,
+        filters: Mapping[str, list[str]],
+        without: Sequence[str],
     ) -> list[Hit]: ...
 
     @abstractmethod
     def _nearest_sparse(
-        self, sparse: SparseVector, limit: int, filters: Mapping[str, list[str]]
+        self,
+        sparse: SparseVector,
+        limit: int,
+        filters: Mapping[str, list[str]],
+        without: Sequence[str],
     ) -> list[Hit]: ...
 
     def _check(self, point: Point) -> None:

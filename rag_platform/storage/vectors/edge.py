@@ -237,7 +237,11 @@ class EdgeCollection(Collection):
             self._batches_unsynced = 0
 
     def _scroll(
-        self, filters: Mapping[str, list[str]], *, fields: list[str] | None
+        self,
+        filters: Mapping[str, list[str]],
+        *,
+        fields: list[str] | None,
+        page: int = Collection.page_size,
     ) -> Iterator[tuple[str, Payload]]:
         import qdrant_edge as edge
 
@@ -245,7 +249,7 @@ class EdgeCollection(Collection):
         while True:
             request = edge.ScrollRequest(
                 offset=offset,
-                limit=self.page_size,
+                limit=page,
                 filter=_filter(filters),
                 with_payload=True if fields is None else fields,
                 with_vector=False,
@@ -258,27 +262,35 @@ class EdgeCollection(Collection):
                 return
 
     def _nearest(
-        self, dense: np.ndarray, limit: int, filters: Mapping[str, list[str]]
+        self,
+        dense: np.ndarray,
+        limit: int,
+        filters: Mapping[str, list[str]],
+        without: Sequence[str],
     ) -> list[Hit]:
-        return self._query(dense.tolist(), DENSE, limit=limit, filters=filters)
+        return self._query(dense.tolist(), DENSE, limit, _filter(filters, without))
 
     def _nearest_sparse(
-        self, sparse: SparseVector, limit: int, filters: Mapping[str, list[str]]
+        self,
+        sparse: SparseVector,
+        limit: int,
+        filters: Mapping[str, list[str]],
+        without: Sequence[str],
     ) -> list[Hit]:
         import qdrant_edge as edge
 
         vector = edge.SparseVector(sparse.indices, sparse.values)
-        return self._query(vector, SPARSE, limit=limit, filters=filters)
+        return self._query(vector, SPARSE, limit, _filter(filters, without))
 
     def _query(
-        self, vector: Any, using: str, *, limit: int, filters: Mapping[str, list[str]]
+        self, vector: Any, using: str, limit: int, condition: "qdrant_edge.Filter | None"
     ) -> list[Hit]:
         import qdrant_edge as edge
 
         request = edge.QueryRequest(
             query=edge.Query.Nearest(vector, using=using),
             limit=limit,
-            filter=_filter(filters),
+            filter=condition,
             with_payload=True,
         )
         with _reporting("searching", self._folder):
@@ -387,10 +399,12 @@ def _reporting(doing: str, folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _filter(filters: Mapping[str, list[str]]) -> "qdrant_edge.Filter | None":
+def _filter(
+    filters: Mapping[str, list[str]], without: Sequence[str] = ()
+) -> "qdrant_edge.Filter | None":
     import qdrant_edge as edge
 
-    if not filters:
+    if not filters and not without:
         return None
     return edge.Filter(
         must=[
@@ -398,7 +412,10 @@ def _filter(filters: Mapping[str, list[str]]) -> "qdrant_edge.Filter | None":
             if values
             else edge.IsEmptyCondition(field)
             for field, values in filters.items()
-        ]
+        ],
+        must_not=[edge.FieldCondition(key="text_hash", match=edge.MatchAny(list(without)))]
+        if without
+        else None,
     )
 
 

@@ -181,46 +181,63 @@ class ServerCollection(Collection):
         )
 
     def _scroll(
-        self, filters: Mapping[str, list[str]], *, fields: list[str] | None
+        self,
+        filters: Mapping[str, list[str]],
+        *,
+        fields: list[str] | None,
+        page: int = Collection.page_size,
     ) -> Iterator[tuple[str, Payload]]:
         condition = _filter(filters)
         offset: Any = None
         while True:
-            records, offset = self._call("reading points", self._page(condition, offset, fields))
+            records, offset = self._call(
+                "reading points", self._page(condition, offset, fields, page)
+            )
             for record in records:
                 yield str(record.id), record.payload or {}
             if offset is None:
                 return
 
     def _page(
-        self, condition: "models.Filter | None", offset: Any, fields: list[str] | None
+        self,
+        condition: "models.Filter | None",
+        offset: Any,
+        fields: list[str] | None,
+        page: int,
     ) -> "Callable[[QdrantClient], tuple[list[models.Record], Any]]":
         return lambda client: client.scroll(
             self.name,
             scroll_filter=condition,
-            limit=self.page_size,
+            limit=page,
             offset=offset,
             with_payload=True if fields is None else fields,
             with_vectors=False,
         )
 
     def _nearest(
-        self, dense: np.ndarray, limit: int, filters: Mapping[str, list[str]]
+        self,
+        dense: np.ndarray,
+        limit: int,
+        filters: Mapping[str, list[str]],
+        without: Sequence[str],
     ) -> list[Hit]:
-        return self._query(dense.tolist(), DENSE, limit=limit, filters=filters)
+        return self._query(dense.tolist(), DENSE, limit, _filter(filters, without))
 
     def _nearest_sparse(
-        self, sparse: SparseVector, limit: int, filters: Mapping[str, list[str]]
+        self,
+        sparse: SparseVector,
+        limit: int,
+        filters: Mapping[str, list[str]],
+        without: Sequence[str],
     ) -> list[Hit]:
         from qdrant_client import models
 
         vector = models.SparseVector(indices=sparse.indices, values=sparse.values)
-        return self._query(vector, SPARSE, limit=limit, filters=filters)
+        return self._query(vector, SPARSE, limit, _filter(filters, without))
 
     def _query(
-        self, vector: Any, using: str, *, limit: int, filters: Mapping[str, list[str]]
+        self, vector: Any, using: str, limit: int, condition: "models.Filter | None"
     ) -> list[Hit]:
-        condition = _filter(filters)
         answer = self._call(
             "searching",
             lambda client: client.query_points(
@@ -383,10 +400,12 @@ def _without_credentials(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-def _filter(filters: Mapping[str, list[str]]) -> "models.Filter | None":
+def _filter(
+    filters: Mapping[str, list[str]], without: Sequence[str] = ()
+) -> "models.Filter | None":
     from qdrant_client import models
 
-    if not filters:
+    if not filters and not without:
         return None
     return models.Filter(
         must=[
@@ -394,7 +413,10 @@ def _filter(filters: Mapping[str, list[str]]) -> "models.Filter | None":
             if values
             else models.IsEmptyCondition(is_empty=models.PayloadField(key=field))
             for field, values in filters.items()
-        ]
+        ],
+        must_not=[models.FieldCondition(key="text_hash", match=models.MatchAny(any=list(without)))]
+        if without
+        else None,
     )
 
 

@@ -1,6 +1,7 @@
 """What drifted when, in the catalog, and whether training is to be asked for because of it."""
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -13,6 +14,18 @@ if TYPE_CHECKING:
 
 _DAY_S = 86_400.0
 _MAX_TEXT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What was found of one window. Times are UTC seconds since 1970."""
+
+    kind: str
+    window: str
+    at: float
+    drifted: bool
+    detail: str
+    asked_at: float | None
 
 
 class DriftLog:
@@ -59,6 +72,18 @@ class DriftLog:
         query = sa.select(model_drift).where(chosen).order_by(model_drift.c.model)
         with self._catalog.read() as connection:
             return [f"{row.model}: {row.detail}" for row in connection.execute(query)]
+
+    def recent(self, model: str, *, limit: int) -> list[Drift]:
+        """What was found of a model, the newest first."""
+        names = ("kind", "window", "at", "drifted", "detail", "asked_at")
+        query = (
+            sa.select(*(model_drift.c[name] for name in names))
+            .where(model_drift.c.model == model)
+            .order_by(model_drift.c.at.desc(), model_drift.c.kind)
+            .limit(limit)
+        )
+        with self._catalog.read() as connection:
+            return [Drift(**row._mapping) for row in connection.execute(query)]
 
     def asked(self, model: str, now: float) -> None:
         """Note that training was asked for because of everything that has drifted until now."""

@@ -189,6 +189,7 @@ def images(found: dict[str, Any]) -> list[bytes]:
 
 
 def test_a_later_version_is_tried_and_drift_warns(runs: ModelRuns) -> None:
+    runs.configure(more={"console": {"url": "https://console.test"}})
     runs.write(count=400)
     assert runs.run().success
     moved = tiny_rows(400, seed=1)
@@ -201,11 +202,17 @@ def test_a_later_version_is_tried_and_drift_warns(runs: ModelRuns) -> None:
     deployed = metadata(outcome, "deployment")
     assert (deployed["version"], deployed["serves as"]) == ("2", "challenger")
     assert deployed["history"].splitlines()[2].split("|")[2:4] == [" challenger ", " 2 "]
+    for stage in ("drift_report", "evaluation", "deployment"):
+        assert metadata(outcome, stage)["console"] == f"https://console.test/models/{NAME}"
     assert runs.champion() == "1"
     with runs.platform() as platform:
         # This training is the one that drift would ask for.
         assert runs.tick("models_drift").run_requests == []
         assert platform.models.promotions.challenger(NAME) is not None
+        version = platform.models.registry.version(NAME, "2")
+        assert version is not None
+        page = version.tags["rag_platform.console_url"]
+        assert page == f"https://console.test/models/{NAME}"
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import pytest
 from rag_platform.documents.parsing.pool import Outcome, ParserPool, ParserWorkersBroken
 from rag_platform.documents.parsing.result import (
     Hints,
+    Kind,
     OcrRules,
     Parsed,
     ParseFailure,
@@ -123,6 +124,19 @@ def test_a_hang_costs_only_itself() -> None:
     outcomes = obeyed("a", "hang", "b", "c", limits=ParseLimits(parse_seconds=0.5))
     assert reasons(outcomes) == [None, Reason.TIMEOUT, None, None]
     assert time.monotonic() - started < 30
+
+
+def test_every_document_is_timed_and_so_is_one_that_hangs() -> None:
+    times: list[tuple[Kind, float]] = []
+    documents = [(1, b"a", TEXT), (2, b"pages 2 0.1", TEXT), (3, b"hang", TEXT)]
+    limits = ParseLimits(parse_seconds=0.5)
+    with ParserPool(limits, 1, worker_module=HOSTILE) as pool:
+        list(pool.parse_all(documents, timed=lambda *time: times.append(time)))
+    assert [kind for kind, _ in times] == [Kind.TEXT] * 3
+    quick, pages, hung = (seconds for _, seconds in times)
+    assert 0 <= quick < 0.5
+    assert pages >= 0.2
+    assert hung >= 0.5
 
 
 def test_a_page_that_is_done_is_a_sign_of_life() -> None:

@@ -188,9 +188,29 @@ def test_filters(store, filters, numbers):
         )
         dense = collection.nearest(np.ones(DIMENSION, dtype=np.float32), 10, filters)
         sparse = collection.nearest_sparse(SparseVector([1], [1.0]), 10, filters)
+        most = list(collection.payloads(filters, most=1))
     expected = [point_id(number) for number in numbers]
     assert sorted(hit.id for hit in dense) == expected
     assert sorted(hit.id for hit in sparse) == expected
+    assert len(most) == min(1, len(numbers))
+
+
+def test_points_with_some_texts_are_left_out(store):
+    with store.open("docs_v1", **RECIPE) as collection:
+        texts = {1: "aa", 2: "bb", 3: "bb", 4: "cc"}
+        collection.upsert([make_point(n, text_hash=t, topics=["x"]) for n, t in texts.items()])
+        dense = np.ones(DIMENSION, dtype=np.float32)
+        terms = SparseVector([1], [1.0])
+        for without, left in ((["bb"], [1, 4]), (["aa", "bb"], [4]), ([], [1, 2, 3, 4])):
+            for filters in (None, {"topics": "x"}):
+                found = (
+                    collection.nearest(dense, 10, filters, without=without),
+                    collection.nearest_sparse(terms, 10, filters, without=without),
+                )
+                for hits in found:
+                    assert sorted(hit.id for hit in hits) == [point_id(n) for n in left]
+        first = collection.payloads({"text_hash": ["bb", "cc"]}, most=2)
+        assert [payload["text_hash"] for payload in first] == ["bb", "bb"]
 
 
 @pytest.mark.parametrize(

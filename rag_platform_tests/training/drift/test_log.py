@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema_models import model_drift
 from rag_platform.training.drift.compare import DriftReport
-from rag_platform.training.drift.log import DriftLog
+from rag_platform.training.drift.log import Drift, DriftLog
 
 DAY = 86_400.0
 
@@ -68,6 +68,18 @@ def test_what_came_after_the_request_is_not_covered_by_it(log: DriftLog) -> None
     log.asked("m", 1 * DAY)
     log.record("m", "scores", "2026-11-02", report("amount"), now=2 * DAY)
     assert due(log, 2) == "amount"
+
+
+def test_the_newest_of_a_model(log: DriftLog) -> None:
+    log.record("m", "training", "2026-10-26", report("city"), now=1 * DAY)
+    log.record("m", "scores", "2026-11-01", report(None), now=3 * DAY)
+    log.record("other", "scores", "2026-11-01", report(None), now=4 * DAY)
+    log.asked("m", 2 * DAY)
+    assert log.recent("m", limit=9) == [
+        Drift("scores", "2026-11-01", 3 * DAY, False, "no drift in 9 rows", None),
+        Drift("training", "2026-10-26", 1 * DAY, True, "city", 2 * DAY),
+    ]
+    assert [row.kind for row in log.recent("m", limit=1)] == ["scores"]
 
 
 def test_lines_of_a_window(log: DriftLog) -> None:

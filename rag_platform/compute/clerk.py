@@ -1,0 +1,47 @@
+"""Who works out what: beside the driver of a job, asked by all of its workers."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
+
+
+class Clerk:
+    """Gives every key to one unit of work at a time, and adds up what the units did.
+
+    A unit that is tried again after its worker was lost has its keys still. One thread at a time.
+    """
+
+    def __init__(self) -> None:
+        self._holder: dict[bytes, int] = {}
+        self._held: defaultdict[int, set[bytes]] = defaultdict(set)
+        self._tries: Counter[int] = Counter()
+        self._figures: defaultdict[str, Counter[str]] = defaultdict(Counter)
+
+    def tries(self, unit: int) -> int:
+        """How often a unit has been begun, this time included: more than once, its workers were
+        lost."""
+        self._tries[unit] += 1
+        return self._tries[unit]
+
+    def refused(self, unit: int, keys: Collection[bytes]) -> list[bytes]:
+        """Those of some keys that another unit has. The others are this unit's from now on."""
+        taken = []
+        for key in keys:
+            if self._holder.setdefault(key, unit) == unit:
+                self._held[unit].add(key)
+            else:
+                taken.append(key)
+        return taken
+
+    def done(self, unit: int, window: str, figures: Mapping[str, int]) -> None:
+        """Count what a unit did for a window; its keys are free, their values remembered."""
+        self._figures[window].update(figures)
+        self.left(unit)
+
+    def left(self, unit: int) -> None:
+        """A unit was given up: its keys are free."""
+        for key in self._held.pop(unit, ()):
+            del self._holder[key]
+
+    def figures(self) -> dict[str, dict[str, int]]:
+        """What was done, by window."""
+        return {window: dict(figures) for window, figures in self._figures.items()}

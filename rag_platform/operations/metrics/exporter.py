@@ -1,0 +1,198 @@
+"""The exporter: everything that collectors know at a moment, in bounded time whatever they meet.
+
+Each collector has a thread of its own. A scrape waits for those that are quick, and takes for the
+others what they knew last, unless that is old. One that fails gives nothing, and takes no other
+along. What is dear to collect is collected between scrapes, and seldom enough that no number of
+scrapes is a load.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rag_platform.operations.metrics.families import Family, gauge
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+logger = logging.getLogger(__name__)
+
+# Prometheus gives a target 10 s unless told otherwise.
+SCRAPE_S = 8.0
+# What takes longer is dear: no scrape waits for it once there is something to show, and it is kept
+# so long that collecting takes about a twentieth of the time.
+_DEAR_S = 0.1
+_KEPT_TIMES = 20.0
+_LONGEST_KEPT_S = 60.0
+# How long what was known before is shown while a collector takes its time.
+_OLDEST_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a collector, or a part of one, found in so many seconds; nothing where it failed."""
+
+    name: str
+    families: Sequence[Family]
+    seconds: float
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """A source of metrics. What it finds is kept for `keep_s` seconds at least."""
+
+    name: str
+    collect: Callable[[], Sequence[Part]]
+    keep_s: float = 0.0
+
+
+def collector(
+    name: str, collect: Callable[[], Iterable[Family]], *, keep_s: float = 0.0
+) -> Collector:
+    """A collector of one part, which fails as a whole."""
+    return Collector(name, lambda: [part(name, collect)], keep_s)
+
+
+def part(name: str, collect: Callable[[], Iterable[Family]]) -> Part:
+    """What a function finds, or why it finds nothing: others go on all the same."""
+    began = time.monotonic()
+    try:
+        found = list(collect())
+    except Exception as error:
+        return _failed(name, error, began)
+    return Part(name, found, time.monotonic() - began)
+
+
+class Exporter:
+    """All metrics of some collectors, for any number of scrapes at a time."""
+
+    def __init__(self, collectors: Sequence[Collector], *, scrape_s: float = SCRAPE_S) -> None:
+        self._states = [_State(collector) for collector in collectors]
+        self._scrape_s = scrape_s
+
+    def scrape(self) -> list[Family]:
+        """What is known now; takes `scrape_s` seconds at most."""
+        deadline = time.monotonic() + self._scrape_s
+        for ended in [state.asked() for state in self._states]:
+            ended.wait(max(0.0, deadline - time.monotonic()))
+        success = gauge("collector_success", "1 where this part of the metrics is there.", _LABEL)
+        seconds = gauge("collector_duration_seconds", "What it took to collect this part.", _LABEL)
+        age = gauge("collector_age_seconds", "How long ago this part was collected.", _LABEL)
+        families: list[Family] = []
+        for state in self._states:
+            found = state.found
+            old = time.monotonic() - found.at if found else 0.0
+            if found is None or old > _OLDEST_S + state.collector.keep_s:
+                success.add(0, state.collector.name)
+                continue
+            for each in found.parts:
+                families += each.families
+                success.add(each.problem is None, each.name)
+                seconds.add(each.seconds, each.name)
+                age.add(old, each.name)
+        return [*families, success, seconds, age]
+
+
+_LABEL = "collector"
+_NOW = threading.Event()
+_NOW.set()
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What there was at `at`, by the monotonic clock; it is asked for again after `until`."""
+
+    parts: Sequence[Part]
+    at: float
+    until: float
+    is_dear: bool
+
+
+@dataclass(slots=True)
+class _State:
+    """A collector with what it found last. `ended` is set while it is not collecting."""
+
+    collector: Collector
+    found: _Found | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.ended.set()
+
+    def asked(self) -> threading.Event:
+        """Set once there is something to show; collecting is begun where it is due."""
+        with self.lock:
+            is_due = self.found is None or time.monotonic() >= self.found.until
+            if is_due and self.ended.is_set():
+                self.ended.clear()
+                # As a daemon, one that never ends does not keep the process.
+                threading.Thread(target=self._collect, daemon=True).start()
+            return _NOW if self.found is not None and self.found.is_dear else self.ended
+
+    def _collect(self) -> None:
+        began = time.monotonic()
+        try:
+            parts = self.collector.collect()
+        except Exception as error:
+            parts = [_failed(self.collector.name, error, began)]
+        at = time.monotonic()
+        is_dear = at - began > _DEAR_S
+        kept = min(_KEPT_TIMES * (at - began), _LONGEST_KEPT_S) if is_dear else 0.0
+        if all(each.problem is None for each in parts):
+            kept = max(kept, self.collector.keep_s)
+        self._tell(parts)
+        self.found = _Found(parts, at, at + kept, is_dear)
+        self.ended.set()
+
+    def _tell(self, parts: Sequence[Part]) -> None:
+        """Log what fails that did not fail before: not the same at each scrape."""
+        before = {each.name: each.problem for each in self.found.parts} if self.found else {}
+        for each in parts:
+            if each.problem and each.problem != before.get(each.name):
+                logger.warning("metrics of %s: %s", each.name, each.problem)
+
+
+def _failed(name: str, error: Exception, began: float) -> Part:
+    logger.debug("metrics of %s", name, exc_info=error)
+    # A database's own words, without the statement.
+    cause = getattr(error, "orig", None) or error
+    problem = " ".join(f"{type(cause).__name__}: {cause}".split())[:500]
+    return Part(name, (), time.monotonic() - began, problem)
+
+
+def text(families: Iterable[Family], accept: str = "") -> tuple[bytes, str]:
+    """The metrics in the format of Prometheus that a client accepts, and its media type."""
+    from prometheus_client.exposition import choose_encoder
+
+    encode, media_type = choose_encoder(accept)
+    registry: Any = _Registry([_metric(family) for family in families])
+    return encode(registry), media_type
+
+
+@dataclass(frozen=True, slots=True)
+class _Registry:
+    metrics: "Sequence[Metric]"
+
+    def collect(self) -> "Sequence[Metric]":
+        return self.metrics
+
+
+def _metric(family: Family) -> "Metric":
+    from prometheus_client import Metric
+
+    # Of a counter the samples end in _total; the formats differ in what they call it as a whole.
+    metric = Metric(family.name.removesuffix("_total"), family.help, family.kind)
+    for values, value in family.samples.items():
+        metric.add_sample(family.name, dict(zip(family.labels, values, strict=True)), value)
+    for values, buckets in family.buckets.items():
+        labels = dict(zip(family.labels, values, strict=True))
+        for bound, count in buckets.counts:
+            metric.add_sample(f"{family.name}_bucket", labels | {"le": bound}, count)
+        metric.add_sample(f"{family.name}_count", labels, buckets.counts[-1][1])
+        metric.add_sample(f"{family.name}_sum", labels, buckets.total)
+    return metric

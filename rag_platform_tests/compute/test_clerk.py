@@ -1,0 +1,52 @@
+"""Who holds which key, and what was done."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_platform.compute.clerk import Clerk
+
+
+def test_a_key_is_one_units_until_it_is_done() -> None:
+    clerk = Clerk()
+    assert clerk.refused(1, [b"a", b"b"]) == []
+    assert clerk.refused(2, [b"b", b"c"]) == [b"b"]
+    assert clerk.refused(1, [b"a", b"b"]) == []  # tried again by another worker
+    clerk.done(1, "monday", {"parsed": 2})
+    assert clerk.refused(2, [b"b"]) == []
+    clerk.left(2)
+    assert clerk.refused(3, [b"a", b"b", b"c"]) == []
+
+
+def test_figures_add_up_by_window() -> None:
+    clerk = Clerk()
+    clerk.done(1, "monday", {"parsed": 2, "failed": 1})
+    clerk.done(2, "monday", {"parsed": 3, "failed": 0})
+    clerk.done(3, "tuesday", {"parsed": 5, "failed": 0})
+    assert clerk.figures() == {
+        "monday": {"parsed": 5, "failed": 1},
+        "tuesday": {"parsed": 5, "failed": 0},
+    }
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 3), st.one_of(st.none(), st.sets(st.sampled_from(b"abcdef"), max_size=4))
+    ),
+    max_size=30,
+)
+
+
+@given(STEPS)
+def test_no_two_units_hold_a_key(steps: list[tuple[int, set[int] | None]]) -> None:
+    """Against a plain table of holders; None for the keys: the unit ends."""
+    clerk = Clerk()
+    holder: dict[bytes, int] = {}
+    for unit, numbers in steps:
+        if numbers is None:
+            clerk.left(unit)
+            holder = {key: other for key, other in holder.items() if other != unit}
+            continue
+        keys = [bytes([number]) for number in sorted(numbers)]
+        refused = clerk.refused(unit, keys)
+        assert refused == [key for key in keys if holder.get(key, unit) != unit]
+        holder |= {key: unit for key in keys if key not in refused}

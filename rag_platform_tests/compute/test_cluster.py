@@ -1,0 +1,205 @@
+"""A cluster of three machines, which are processes here; one is killed in the middle."""
+
+import contextlib
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Barrier, BrokenBarrierError
+from typing import Any
+
+import psutil
+import pytest
+import sqlalchemy as sa
+import yaml
+
+from rag_platform.compute.fill import fill
+from rag_platform.compute.jobs import Job
+from rag_platform.encoders.openai import EmbeddingServiceError
+from rag_platform_tests.compute.conftest import same_answer
+from rag_platform_tests.compute.site import (
+    BATCH,
+    EMBEDDINGS,
+    INDEX,
+    PARSED,
+    SOURCE,
+    WINDOW,
+    Site,
+    prepare,
+    requests,
+    state,
+    tokens,
+    write_documents,
+)
+from rag_platform_tests.servers.openai_api import KEY, OpenAIServer, failing
+from rag_platform_tests.servers.openai_chat import Body
+from rag_platform_tests.servers.seaweed import S3Server
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("ray", reason="needs the package ray")
+
+_STORE_BYTES = 80_000_000
+# Ray takes 127.0.0.1 for the address of the machine in its network, which no test may use.
+_DRIVERS_ADDRESS, _OTHER_ADDRESS = "127.0.0.2", "127.0.0.3"
+# A machine is dead after three seconds of silence; by default after twenty.
+_QUICK_TO_NOTICE = {
+    "health_check_initial_delay_ms": 1_000,
+    "health_check_period_ms": 1_000,
+    "health_check_timeout_ms": 1_000,
+    "health_check_failure_threshold": 3,
+}
+DOCUMENTS, TEXTS = 24, 73  # three passages each, and one that all share
+
+
+class Machines:
+    """The driver's machine and another; what they know of the site is in the environment."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._cluster = Cluster()
+        self._add(_DRIVERS_ADDRESS, include_dashboard=False, _system_config=_QUICK_TO_NOTICE)
+        self._other = self._add(_OTHER_ADDRESS)
+        self.address = str(self._cluster.address)
+
+    def _add(self, address: str, **options: Any) -> Any:
+        return self._cluster.add_node(
+            num_cpus=1, object_store_memory=_STORE_BYTES, node_ip_address=address, **options
+        )
+
+    def kill(self) -> None:
+        """Every process of the other machine, at once."""
+        [raylet] = self._other.all_processes["raylet"]
+        process = psutil.Process(raylet.process.pid)
+        for one in [*process.children(recursive=True), process]:
+            one.kill()
+
+    def close(self) -> None:
+        """End both."""
+        self._cluster.shutdown()
+
+
+class Service:
+    """Embeds like the server, but holds the first requests until two of them are there: then
+    `both` is called, with two workers in the middle of a batch."""
+
+    def __init__(self, server: OpenAIServer, both: Callable[[], None]) -> None:
+        self._server = server
+        self._embed = server.endpoints["/v1/embeddings"]
+        self._barrier = Barrier(2, action=both, timeout=60)
+
+    def __call__(self, body: Body, fault: str) -> Body:
+        if not self._barrier.broken and self._barrier.n_waiting < 2:
+            with contextlib.suppress(BrokenBarrierError):
+                self._barrier.wait()
+                self._barrier.abort()  # once
+        return self._embed(body, fault)
+
+    def __enter__(self) -> "Service":
+        self._server.endpoints["/v1/embeddings"] = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.endpoints["/v1/embeddings"] = self._embed
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The site that the cluster works for, and how to have another like it beside."""
+
+    site: Site
+    server: OpenAIServer
+    machines: Machines
+    stores: Callable[[], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def setting(
+    tmp_path_factory: pytest.TempPathFactory, postgres_url: str, s3_server: S3Server
+) -> Iterator[Setting]:
+    root = tmp_path_factory.mktemp("cluster")
+    write_documents(root / "docs", DOCUMENTS)
+    engine = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+
+    def stores() -> dict[str, Any]:
+        name = f"compute_{uuid.uuid4().hex}"
+        with engine.connect() as connection:
+            connection.execute(sa.text(f"create database {name}"))
+        catalog = sa.make_url(postgres_url).set(database=name)
+        return {
+            "catalog": catalog.render_as_string(hide_password=False),
+            "storage": f"s3://{s3_server.make_bucket()}/pages",
+            "s3": {"endpoint_url": s3_server.endpoint},
+        }
+
+    with pytest.MonkeyPatch.context() as patch, OpenAIServer() as server:
+        server.chat.answer = same_answer
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("OPENAI_API_KEY", KEY)
+        patch.setenv("AWS_ACCESS_KEY_ID", s3_server.key)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret)
+        site = Site(root / "site", root / "docs", server, **stores())
+        for name, value in site.environ.items():
+            patch.setenv(name, value)
+        machines = Machines()
+        try:
+            workers = {"min": 2, "max": 2}
+            compute = {"engine": "ray", "address": machines.address, "workers": workers}
+            site.configure(compute=compute | {"batch": 2 * BATCH})
+            yield Setting(site, server, machines, stores)
+        finally:
+            machines.close()
+    engine.dispose()
+
+
+def test_one_unit_that_fails_ends_no_other(setting: Setting) -> None:
+    """And the run itself says what is wrong."""
+    server = setting.server
+    parts = setting.site.platform()
+    parts.raw(SOURCE).run(WINDOW)
+    assert fill(parts, PARSED, [WINDOW])[WINDOW].parsed == DOCUMENTS / 2  # Markdown is cheap
+    prepare(parts)
+    bad = "Lamp 1 of house 7 is lit at dusk"
+
+    def refuse(body: Body) -> Any:
+        return failing(400, "bad") if any(bad in text for text in body.get("input", ())) else None
+
+    server.refuse = refuse
+    done = fill(parts, EMBEDDINGS, [WINDOW])[WINDOW]
+    assert TEXTS - 2 * BATCH <= done.embedded_chunks < TEXTS
+    stage = parts.embeddings(SOURCE, INDEX)
+    with pytest.raises(EmbeddingServiceError, match="answered 400"):
+        stage.run(WINDOW, filled=done)
+    server.refuse = None
+    assert stage.run(WINDOW).embedded_chunks <= 2 * BATCH
+    assert stage.without_vector(WINDOW) == 0
+    parts.close()
+
+
+def test_with_a_machine_killed_in_the_middle_the_state_is_as_ever(
+    setting: Setting, tmp_path: Path
+) -> None:
+    server, site = setting.server, setting.site
+    site.configure(**setting.stores())
+    alone = Site(tmp_path / "alone", tmp_path.parent / "none", server, **setting.stores())
+    documents = yaml.safe_load((site.root / "platform.yaml").read_text(encoding="utf-8"))
+    alone.configure(sources=documents["sources"])
+    others, parts = alone.platform(), site.platform()
+    wanted = alone.run(others)
+    before = len(server.requests)
+    with Service(server, both=setting.machines.kill):
+        done = site.run(parts, jobs=[EMBEDDINGS, Job("entities", SOURCE)])
+    assert state(parts) == state(others)
+    sent = Counter(
+        text for request in server.requests[before:] for text in request.body.get("input", ())
+    )
+    assert len(sent) == TEXTS
+    again = [text for text, times in sent.items() if times > 1]
+    assert 0 < len(again) <= BATCH  # what the killed worker had sent and not yet written
+    assert max(sent.values()) == 2
+    assert tokens(parts) == tokens(others)
+    assert requests(parts)["reserved"] == 1  # may have been billed
+    assert done["entities"] == wanted["entities"]
+    parts.close()
+    others.close()

@@ -1,0 +1,83 @@
+"""Worlds that are backed up and restored: one that has lived, and empty ones."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from obstore.store import LocalStore
+
+from rag_platform.commands.backup import state_of
+from rag_platform.operations.backup.backup import State
+from rag_platform_tests.conformance.corpus import article
+from rag_platform_tests.conformance.harness import SMALL, V1, WINDOWS, CountedPlatform, World
+from rag_platform_tests.conformance.harness import settings_of as settings
+
+Open = Callable[..., World]
+QUERY = "the pump measures the pressure"
+
+
+@pytest.fixture(autouse=True)
+def _local_client() -> Iterator[None]:
+    """The client's local mode says that it has no payload indexes; that is known."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Payload indexes have no effect")
+        yield
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Three days: documents came, one was edited, one moved, one went, two are alike."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    made = World(tmp_path, quick=True)
+    for number in range(5):
+        made.folder.write(f"station-{number}.md", article(number))
+    made.folder.write("twin.md", article(1))
+    made.sync(WINDOWS[0])
+    made.folder.write("station-0.md", article(0).replace("pump", "heat exchanger"))
+    made.folder.rename("station-2.md", "moved/station-2.md")
+    made.sync(WINDOWS[1])
+    made.folder.remove("station-3.md")
+    made.sync(WINDOWS[2])
+    yield made
+    made.platform.close()
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Open]:
+    """Makes empty worlds over the same documents, with other stores where they are named."""
+    made: list[World] = []
+
+    def make(name: str = "restored", *, engine: str = "embedded", **stores: Any) -> World:
+        fresh = World(tmp_path, quick=True, home=name, engine=engine)
+        made.append(fresh)
+        if stores:
+            fresh.platform.close()
+            told = settings(
+                fresh.home, fresh.folder.root, {V1: SMALL}, source=fresh._source, **stores
+            )
+            vectors = fresh.platform.vectors
+            fresh.platform = CountedPlatform(told, embedders=fresh.embedders, quick=True)
+            fresh.platform.__dict__["vectors"] = vectors
+        return fresh
+
+    yield make
+    for fresh in made:
+        fresh.platform.close()
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> LocalStore:
+    """Where backups go."""
+    return LocalStore(tmp_path / "backups", mkdir=True)
+
+
+def state(world: World) -> State:
+    """What a world keeps."""
+    return state_of(world.platform)
+
+
+def answers(world: World) -> list[Any]:
+    """Some answers, whole."""
+    return [result.as_json() for result in world.search(QUERY, 10)]
