@@ -52,6 +52,11 @@ def open_embedder(name: str, index: IndexSettings, llm: "LlmParts") -> "Embedder
         from rag_platform.encoders.minilm import MiniLmEmbedder
 
         return MiniLmEmbedder()
+    if index.embedder.transformer is not None:
+        from rag_platform.encoders.transformer import Rules, TransformerEmbedder
+
+        rules = Rules(**index.embedder.transformer.model_dump())
+        return TransformerEmbedder(rules, batch_size=index.embedder.batch_size)
     from rag_platform.encoders.openai import OpenAIEmbedder
 
     base_url = str(index.embedder.base_url or llm.base_url)

@@ -38,8 +38,8 @@ class ComputeSettings(Section):
     )
     address: Text = Field(
         default="auto",
-        description="Ray cluster: `auto` for the one that this machine belongs to, HOST:PORT, "
-        "ray://..., or `local` for one that begins and ends with the run.",
+        description="Ray cluster: `auto` for the one that this machine belongs to, HOST:PORT of "
+        "one, or `local` for one that begins and ends with the step.",
     )
     workers: WorkersSettings = Field(default=WorkersSettings(), description="Actors of a step.")
     batch: Count = Field(

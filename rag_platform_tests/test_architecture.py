@@ -51,6 +51,7 @@ ROWS: list[tuple[str, ...]] = [
     ),
     ("settings_values",),
     ("settings_source",),
+    ("listening",),
     ("errors", "pictures", "retries"),
 ]
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}

@@ -55,7 +55,7 @@ def _collectors(platform: "Platform") -> Iterator[Collector]:
     if not _is_embedded(platform):
         yield collector("vector_store", partial(_vector_store, platform))
     yield collector("storage", partial(_storage, platform), keep_s=_KEPT_S / 4)
-    yield collector("dagster", _dagster)
+    yield collector("dagster", partial(_dagster, platform))
     if settings.rides is not None:
         yield collector("rides", partial(_rides, platform), keep_s=_KEPT_S)
     if platform.models.names:
@@ -123,10 +123,10 @@ def _storage(platform: "Platform") -> Iterable[Family]:
     return [seconds.add(time.monotonic() - began)]
 
 
-def _dagster() -> Iterable[Family]:
+def _dagster(platform: "Platform") -> Iterable[Family]:
     from rag_platform.defs.operations.instance_metrics import dagster_families
 
-    return dagster_families()
+    return dagster_families(platform.settings)
 
 
 def _rides(platform: "Platform") -> Iterable[Family]:

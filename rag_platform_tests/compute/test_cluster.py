@@ -12,7 +12,6 @@ from typing import Any
 import psutil
 import pytest
 import sqlalchemy as sa
-import yaml
 
 from rag_platform.compute.fill import fill
 from rag_platform.compute.jobs import Job
@@ -22,8 +21,8 @@ from rag_platform_tests.compute.site import (
     BATCH,
     EMBEDDINGS,
     INDEX,
-    PARSED,
     SOURCE,
+    STEPS,
     WINDOW,
     Site,
     prepare,
@@ -32,7 +31,7 @@ from rag_platform_tests.compute.site import (
     tokens,
     write_documents,
 )
-from rag_platform_tests.servers.openai_api import KEY, OpenAIServer, failing
+from rag_platform_tests.servers.openai_api import KEY, Fault, OpenAIServer, failing
 from rag_platform_tests.servers.openai_chat import Body
 from rag_platform_tests.servers.seaweed import S3Server
 
@@ -49,6 +48,7 @@ _QUICK_TO_NOTICE = {
     "health_check_timeout_ms": 1_000,
     "health_check_failure_threshold": 3,
 }
+ENTITIES = [Job("entities", SOURCE)]
 DOCUMENTS, TEXTS = 24, 73  # three passages each, and one that all share
 
 
@@ -109,16 +109,17 @@ class Setting:
     """The site that the cluster works for, and how to have another like it beside."""
 
     site: Site
+    documents: Path
     server: OpenAIServer
     machines: Machines
     stores: Callable[[], dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def setting(
-    tmp_path_factory: pytest.TempPathFactory, postgres_url: str, s3_server: S3Server
+    tmp_path: Path, postgres_url: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Setting]:
-    root = tmp_path_factory.mktemp("cluster")
+    root = tmp_path / "cluster"
     write_documents(root / "docs", DOCUMENTS)
     engine = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT")
 
@@ -133,73 +134,67 @@ def setting(
             "s3": {"endpoint_url": s3_server.endpoint},
         }
 
-    with pytest.MonkeyPatch.context() as patch, OpenAIServer() as server:
+    with OpenAIServer() as server:
         server.chat.answer = same_answer
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("OPENAI_API_KEY", KEY)
-        patch.setenv("AWS_ACCESS_KEY_ID", s3_server.key)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret)
+        monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.key)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret)
         site = Site(root / "site", root / "docs", server, **stores())
         for name, value in site.environ.items():
-            patch.setenv(name, value)
+            monkeypatch.setenv(name, value)
         machines = Machines()
         try:
             workers = {"min": 2, "max": 2}
             compute = {"engine": "ray", "address": machines.address, "workers": workers}
             site.configure(compute=compute | {"batch": 2 * BATCH})
-            yield Setting(site, server, machines, stores)
+            yield Setting(site, root / "docs", server, machines, stores)
         finally:
             machines.close()
     engine.dispose()
 
 
-def test_one_unit_that_fails_ends_no_other(setting: Setting) -> None:
-    """And the run itself says what is wrong."""
-    server = setting.server
-    parts = setting.site.platform()
-    parts.raw(SOURCE).run(WINDOW)
-    assert fill(parts, PARSED, [WINDOW])[WINDOW].parsed == DOCUMENTS / 2  # Markdown is cheap
-    prepare(parts)
-    bad = "Lamp 1 of house 7 is lit at dusk"
-
-    def refuse(body: Body) -> Any:
-        return failing(400, "bad") if any(bad in text for text in body.get("input", ())) else None
-
-    server.refuse = refuse
-    done = fill(parts, EMBEDDINGS, [WINDOW])[WINDOW]
-    assert TEXTS - 2 * BATCH <= done.embedded_chunks < TEXTS
-    stage = parts.embeddings(SOURCE, INDEX)
-    with pytest.raises(EmbeddingServiceError, match="answered 400"):
-        stage.run(WINDOW, filled=done)
-    server.refuse = None
-    assert stage.run(WINDOW).embedded_chunks <= 2 * BATCH
-    assert stage.without_vector(WINDOW) == 0
-    parts.close()
-
-
-def test_with_a_machine_killed_in_the_middle_the_state_is_as_ever(
+def test_with_a_machine_killed_and_a_unit_that_fails_the_state_is_as_ever(
     setting: Setting, tmp_path: Path
 ) -> None:
     server, site = setting.server, setting.site
-    site.configure(**setting.stores())
-    alone = Site(tmp_path / "alone", tmp_path.parent / "none", server, **setting.stores())
-    documents = yaml.safe_load((site.root / "platform.yaml").read_text(encoding="utf-8"))
-    alone.configure(sources=documents["sources"])
+    alone = Site(tmp_path / "alone", setting.documents, server, **setting.stores())
     others, parts = alone.platform(), site.platform()
     wanted = alone.run(others)
     before = len(server.requests)
+    bad = "Lamp 1 of house 7 is lit at dusk"
+
+    def refuse(body: Body) -> Fault | None:
+        return failing(400, "bad") if any(bad in text for text in body.get("input", ())) else None
+
+    prepare(parts)
+    server.refuse = refuse
     with Service(server, both=setting.machines.kill):
-        done = site.run(parts, jobs=[EMBEDDINGS, Job("entities", SOURCE)])
+        helped = fill(parts, EMBEDDINGS, [WINDOW])[WINDOW]
+    # One unit failed, and what the killed worker wrote is counted by nobody.
+    assert TEXTS - 3 * BATCH <= helped.embedded_chunks < TEXTS
+    embeddings = parts.embeddings(SOURCE, INDEX)
+    with pytest.raises(EmbeddingServiceError, match="answered 400"):
+        embeddings.run(WINDOW, filled=helped)
+    server.refuse = None
+    assert embeddings.run(WINDOW).embedded_chunks <= 2 * BATCH
+    asked = {name: site.stage(parts, Job(name, SOURCE), ENTITIES) for name in STEPS}
+    parts.enrichment(SOURCE).enriched.run(WINDOW)
+    parts.vector_index(SOURCE, INDEX).run(WINDOW)
+
     assert state(parts) == state(others)
+    assert asked == {name: wanted[name] for name in STEPS}
     sent = Counter(
-        text for request in server.requests[before:] for text in request.body.get("input", ())
+        text
+        for request in server.requests[before:]
+        if request.status == 200
+        for text in request.body.get("input", ())
     )
-    assert len(sent) == TEXTS
     again = [text for text, times in sent.items() if times > 1]
+    assert len(sent) == TEXTS
     assert 0 < len(again) <= BATCH  # what the killed worker had sent and not yet written
     assert max(sent.values()) == 2
     assert tokens(parts) == tokens(others)
     assert requests(parts)["reserved"] == 1  # may have been billed
-    assert done["entities"] == wanted["entities"]
     parts.close()
     others.close()

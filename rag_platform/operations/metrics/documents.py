@@ -99,7 +99,9 @@ def pages(seen: Snapshot) -> Iterator[Family]:
         "Changes of documents by outcome, of the newest page.",
         *("source", "outcome"),
     )
-    for source in seen.settings.sources:
+    length = gauge("window_seconds", "How much time a page of a source is about.", "source")
+    for source, rules in seen.settings.sources.items():
+        length.add(3_600 if rules.cadence == "hourly" else 86_400, source)
         for state in ("settled", "open"):
             counted.add(0, source, state)
     table = (
@@ -130,7 +132,7 @@ def pages(seen: Snapshot) -> Iterator[Family]:
             fresh.add(max(0.0, seen.now - _end(seen, row.source, row.newest_settled)), name)
         for outcome in seen.rows(_of_page(row.source, row.newest)):
             newest.add(outcome.n, name, outcome.outcome)
-    yield from (counted, age, fresh, newest)
+    yield from (counted, age, fresh, newest, length)
 
 
 def letters(seen: Snapshot) -> Iterator[Family]:

@@ -94,7 +94,8 @@ class Exporter:
                 success.add(each.problem is None, each.name)
                 seconds.add(each.seconds, each.name)
                 age.add(old, each.name)
-        return [*families, success, seconds, age]
+        clock = gauge("clock_seconds", "What the clock says here, in UTC seconds since 1970.")
+        return [*families, success, seconds, age, clock.add(time.time())]
 
 
 _LABEL = "collector"

@@ -22,6 +22,7 @@ from rag_platform.commands.collectors import exporter, is_ready
 from rag_platform.operations.metrics.families import Family
 from rag_platform.platform import Platform
 from rag_platform.storage.schema import documents
+from rag_platform.storage.vectors.base import VectorStoreError
 from rag_platform_tests.console.library import Place
 from rag_platform_tests.operations.metrics.reading import samples, scraped
 from rag_platform_tests.training.tiny import NAME
@@ -82,10 +83,15 @@ def test_the_vectors_of_another_process_are_left_alone(
     assert seen["chunks"]["v1",] > 3
 
 
-def test_a_server_of_vectors_is_asked_apart(place: Place) -> None:
+def test_a_server_of_vectors_is_asked_apart(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the catalog knows of an index is there when the server is not."""
     place.write(vector_store="http://127.0.0.1:9")
     platform = place.platform()
+
+    def away(*_: object) -> None:
+        raise VectorStoreError("the server is away")
+
+    monkeypatch.setattr(type(platform.vectors), "open_existing", away)
     seen = samples(_scrape(platform))
     platform.close()
     assert "index_points" not in seen

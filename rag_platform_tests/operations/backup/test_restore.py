@@ -26,6 +26,7 @@ from rag_platform.storage.objects import open_store
 from rag_platform.storage.schema_base import metadata
 from rag_platform_tests.conformance.corpus import article
 from rag_platform_tests.conformance.harness import V1, WINDOWS, World, assert_same
+from rag_platform_tests.forks import FORKS
 from rag_platform_tests.operations.backup.conftest import Open, answers, state
 from rag_platform_tests.servers.seaweed import S3Server
 
@@ -192,21 +193,24 @@ def test_cut_off_before_the_indexes_it_goes_on(
     assert_same(restored.contents(), world.contents())
 
 
+def _restore_until(root: Path, turn: int) -> None:
+    """In a process of its own, which kills itself before the turn-th blob."""
+    target = LocalStore(root / "backups")
+    world = World(root, quick=True, home="restored")
+    cut(pytest.MonkeyPatch(), turn, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    Restore(state(world), target, manifest.newest(target)).run()
+
+
 @pytest.mark.slow
 def test_killed_in_the_middle_of_the_catalog(
-    world: World, empty: Open, target: LocalStore, monkeypatch: pytest.MonkeyPatch
+    world: World, empty: Open, target: LocalStore, tmp_path: Path
 ) -> None:
     backup(state(world), target)
-    restored = empty()
-    restored.platform.close()
-    child = os.fork()
-    if not child:
-        made = manifest.read(target, manifest.newest(target))
-        cut(monkeypatch, len(made.objects) + 3, lambda: os.kill(os.getpid(), signal.SIGKILL))
-        restored = empty()
-        Restore(state(restored), target, manifest.newest(target)).run()
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    objects = len(manifest.read(target, manifest.newest(target)).objects)
+    child = FORKS.Process(target=_restore_until, args=(tmp_path, objects + 3))
+    child.start()
+    child.join(120)
+    assert child.exitcode == -signal.SIGKILL
     restored = empty()
     assert not any(content(restored.platform.catalog).values())
     restore(restored, target)

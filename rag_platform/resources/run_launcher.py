@@ -15,7 +15,7 @@ from dagster._serdes import deserialize_value
 _TIMEOUT_S = 10
 
 
-class CodeServerRunLauncher(DefaultRunLauncher):
+class WatchedRunLauncher(DefaultRunLauncher):
     """Dagster's default launcher, with an answer to whether a run's process is there.
 
     For code servers of `dagster api grpc`; one of `dagster code-server start` forgets its runs
