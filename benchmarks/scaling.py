@@ -5,21 +5,27 @@
 
 Makes documents of their own words, cuts them once, and has them embedded again and again into an
 empty memo: by the run itself, by one worker, and by two, in turn. Two processes of Ray's are two
-machines here, so they share its cores: a figure of this machine is a lower bound. The time of
-starting the cluster and of connecting to it is left out; opening a platform in every worker is in.
+machines here, so they share its cores: a figure of this machine is a lower bound. `service` is one
+that takes 10 ms a text and answers any number of requests at once, as GPUs behind an address do: it
+needs no core here, so what two workers bring is not hidden by what else this machine does. The time
+of starting the cluster and of connecting to it is left out; starting the workers is in. "At work"
+is the rate between 40 and 90 % of the vectors, by the times at which they were kept: without that.
 Prints a Markdown table of medians and writes it to benchmarks/results/scaling.md. With `--memo` it
 measures what so many vectors of 256 and of 1,536 numbers take in PostgreSQL's memo instead.
 """
 
 import argparse
+import json
 import os
 import platform as machine
 import random
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +44,10 @@ from rag_platform.storage.schema import memo
 
 SOURCE, INDEX, WINDOW = "docs", "docs_v1", "2026-07-01"
 EMBEDDINGS = Job("embeddings", SOURCE, INDEX)
+_SERVICE, _TEXT_S = "SCALING_SERVICE", 0.01
 _PER_DOCUMENT = 20  # chunks
 _WORDS = 220  # of a chunk
+Measured = tuple[float, float, float]
 RESULTS = Path(__file__).parent / "results" / "scaling.md"
 
 
@@ -80,13 +88,57 @@ def configure(root: Path, embedder: str, catalog: str, *, workers: int, batch: i
                 "indexes": {
                     INDEX: {
                         "chunker": {"strategy": "document", "max_tokens": 512, "overlap": 0},
-                        "embedder": embedder,
+                        "embedder": _embedder(embedder),
                     }
                 },
                 "compute": compute,
+                "llm": {
+                    "base_url": os.environ.get(_SERVICE, "http://127.0.0.1:9/v1"),
+                    "prices": {"slow": {"input_per_million": 0, "output_per_million": 0}},
+                    "limits": {"requests_per_minute": 1_000_000, "tokens_per_minute": 10**9},
+                },
             }
         )
     )
+
+
+def _embedder(name: str) -> Any:
+    return {"model": "slow", "dimensions": 256, "batch_size": 32} if name == "service" else name
+
+
+class _Service(BaseHTTPRequestHandler):
+    """Embeds: slowly, and without using a core."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        time.sleep(_TEXT_S * len(body["input"]))
+        data = [
+            {"index": n, "embedding": [float(n == place) for place in range(256)]}
+            for n in range(len(body["input"]))
+        ]
+        usage = {"prompt_tokens": 1, "total_tokens": 1}
+        content = json.dumps({"object": "list", "data": data, "usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def service() -> Iterator[None]:
+    """The service, its address in the environment."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Service)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    os.environ[_SERVICE] = f"http://127.0.0.1:{server.server_port}/v1"
+    yield
+    server.shutdown()
 
 
 @contextmanager
@@ -107,10 +159,8 @@ def prepare(parts: Platform) -> int:
     return parts.chunks(SOURCE, INDEX).run(WINDOW).chunks
 
 
-def measure(
-    root: Path, embedder: str, catalog: str, workers: int, batch: int
-) -> tuple[float, float]:
-    """Seconds of the workers, and of the run that comes after them (or works alone)."""
+def measure(root: Path, embedder: str, catalog: str, workers: int, batch: int) -> Measured:
+    """Seconds of the workers, their rate, and seconds of the run that comes after them."""
     configure(root, embedder, catalog, workers=workers, batch=batch)
     parts = Platform(load())
     with parts.catalog.begin() as connection:
@@ -125,15 +175,28 @@ def measure(
         for stretch in stage.stretches([WINDOW], batch):
             stage.fill(stretch, set)
         filled_s = time.perf_counter() - began
+        rate = at_work(parts)
         began = time.perf_counter()
         stage.run(WINDOW)
         parts.close()
-        return filled_s, time.perf_counter() - began
+        return filled_s, rate, time.perf_counter() - began
+    rate = at_work(parts)
     done = stage.run(WINDOW, filled=filled[WINDOW])
     after = time.perf_counter() - middle
     assert done.embedded_chunks + done.memo_hits == filled[WINDOW].embedded_chunks
     parts.close()
-    return middle - began, after
+    return middle - began, rate, after
+
+
+def at_work(parts: Platform) -> float:
+    """Vectors a second, from the time when 40 % were there to that of 90 %."""
+    with parts.catalog.read() as connection:
+        times = connection.execute(sa.select(memo.c.created_at).order_by(memo.c.created_at))
+        kept = list(times.scalars())
+    first, last = int(len(kept) * 0.4), int(len(kept) * 0.9)
+    # Vectors of a batch have one time: the first batch of the span is not in it.
+    inside = sum(kept[first] < at <= kept[last] for at in kept)
+    return float(inside / (kept[last] - kept[first]))
 
 
 def main() -> None:
@@ -142,7 +205,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=400)
     parser.add_argument("--memo", type=int, help="vectors; measures the memo only")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--embedder", default="minilm", choices=("minilm", "wordllama"))
+    parser.add_argument("--embedder", default="minilm", choices=("minilm", "wordllama", "service"))
     told = parser.parse_args()
     if told.memo:
         measure_memo(told.memo)
@@ -190,7 +253,7 @@ def measure_workers(chunks: int, rounds: int, embedder: str) -> None:
     import ray
 
     ways = {"one core, no Ray": 0, "1 worker": 1, "2 workers": 2}
-    seconds: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
+    seconds: dict[str, list[Measured]] = {way: [] for way in ways}
     # A short path: PostgreSQL's socket lies in it.
     with tempfile.TemporaryDirectory(prefix="sc-") as scratch:
         root = Path(scratch).resolve()
@@ -198,10 +261,11 @@ def measure_workers(chunks: int, rounds: int, embedder: str) -> None:
             "RAG_PLATFORM_CONFIG": str(root / "platform.yaml"),
             "RAG_PLATFORM_HOME": str(root / "home"),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "OPENAI_API_KEY": "none",  # of the service here
             "OMP_NUM_THREADS": "1",  # a core is a core, without Ray as in a worker
         }
         write_documents(root / "docs", chunks)
-        with postgres(root / "pg") as catalog:
+        with postgres(root / "pg") as catalog, service():
             configure(root, embedder, catalog, workers=0)
             parts = Platform(load())
             chunks = prepare(parts)
@@ -239,9 +303,7 @@ def stored(chunks: int) -> str:
     )
 
 
-def report(
-    embedder: str, chunks: int, seconds: dict[str, list[tuple[float, float]]], sizes: str
-) -> None:
+def report(embedder: str, chunks: int, seconds: dict[str, list[Measured]], sizes: str) -> None:
     """The table, to the screen and to the results."""
     rounds = len(next(iter(seconds.values())))
     lines = [
@@ -250,15 +312,15 @@ def report(
         f"{chunks:,} chunks by {embedder} into PostgreSQL, {os.cpu_count()} cores "
         f"({machine.machine()}), load {os.getloadavg()[1]:.1f} at the end; medians of {rounds}.",
         "",
-        "| | seconds | chunks/s | from | to | the run after, seconds |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| | seconds | from | to | at work, chunks/s | from | to | the run after, seconds |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for way, found in seconds.items():
-        fills = [fill_s for fill_s, _ in found]
-        middle = statistics.median(fills)
+        fills, rates, afters = (sorted(column) for column in zip(*found, strict=True))
         lines.append(
-            f"| {way} | {middle:.1f} | {chunks / middle:.0f} | {min(fills):.1f} | "
-            f"{max(fills):.1f} | {statistics.median(after for _, after in found):.2f} |"
+            f"| {way} | {statistics.median(fills):.1f} | {fills[0]:.1f} | {fills[-1]:.1f} | "
+            f"{statistics.median(rates):.0f} | {rates[0]:.0f} | {rates[-1]:.0f} | "
+            f"{statistics.median(afters):.2f} |"
         )
     text = "\n".join([*lines, "", sizes]) + "\n"
     write(embedder, text)

@@ -138,21 +138,25 @@ def found(
 ) -> tuple[list[Known], int | None]:
     """Documents whose address has some text in it, the newest change first; and, where there are
     more of them, what `before` is for the next."""
-    statement = (
-        sa.select(*_COLUMNS)
-        .select_from(_KNOWN)
-        .where(scope.within())
+    # Which first, by what they are chosen by alone: the rows are wide, and most are not shown.
+    newest = (
+        sa.select(documents.c.doc_id)
+        .where(scope.within(), *_in_state(state))
         .order_by(documents.c.seq.desc())
         .limit(most + 1)
     )
     if source is not None:
-        statement = statement.where(documents.c.source == source)
-    if state is not None:
-        statement = statement.where(_STATE.in_([state]))
+        newest = newest.where(documents.c.source == source)
     if text:
-        statement = statement.where(documents.c.key.icontains(text, autoescape=True))
+        newest = newest.where(documents.c.key.icontains(text, autoescape=True))
     if before is not None:
-        statement = statement.where(documents.c.seq < before)
+        newest = newest.where(documents.c.seq < before)
+    statement = (
+        sa.select(*_COLUMNS)
+        .select_from(_KNOWN)
+        .where(documents.c.doc_id.in_(newest))
+        .order_by(documents.c.seq.desc())
+    )
     with catalog.read() as connection:
         rows = connection.execute(statement).all()
     shown = [_known(row) for row in rows[:most] if scope.allows(row.source, row.acl)]
@@ -208,6 +212,22 @@ def life(catalog: Catalog, scope: Scope, source: str, doc_id: str) -> Life | Non
             copies=_copies(connection, scope, known),
             alike=_alike(connection, scope, known),
         )
+
+
+def _in_state(state: State | None) -> list[sa.ColumnElement[bool]]:
+    """The conditions of a state; dead letters are looked up for those that the others leave."""
+    is_dead = sa.exists().where(dead_letters.c.doc_id == documents.c.doc_id)
+    has_text = documents.c.text_hash.is_not(None)
+    if state is None:
+        return []
+    if state == "gone":
+        return [documents.c.gone]
+    if state == "dead":
+        return [~documents.c.gone, documents.c.doc_id.in_(sa.select(dead_letters.c.doc_id))]
+    if state == "waiting":
+        return [~documents.c.gone, ~has_text, ~is_dead]
+    is_empty = documents.c.empty if state == "empty" else ~documents.c.empty
+    return [~documents.c.gone, has_text, is_empty, ~is_dead]
 
 
 def _document(connection: sa.Connection, scope: Scope, source: str, doc_id: str) -> Known | None:

@@ -7,6 +7,7 @@ no larger.
 
 import json
 import re
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -222,6 +223,7 @@ class OpenAIEmbedder(Embedder):
             call_id=call_id,
         )
         reservation = self._admission.admit(attempt, timeout_s=_LONGEST_ADMISSION_S)
+        begun = time.monotonic()
         try:
             answer = self._client.embeddings.with_raw_response.create(
                 input=texts,
@@ -230,10 +232,12 @@ class OpenAIEmbedder(Embedder):
                 dimensions=self.dimension if asks_dimension else openai.omit,
             )
         except openai.APIError as error:
-            self._book(reservation, error)
+            took = time.monotonic() - begun
+            self._admission.timed(self.name, self._book(reservation, error), took)
             # Not chained: the service's own words may hold the key and the texts, and a log shows
             # all of a chain.
             raise self._explained(error, texts, asks_dimension) from None
+        took = time.monotonic() - begun
         content = _json(answer.content)
         billed = _tokens(content)
         tokens = bound if billed is None else billed
@@ -243,10 +247,11 @@ class OpenAIEmbedder(Embedder):
             output_tokens=0,
             microusd=self._prices.microusd(self.name, input_tokens=tokens),
         )
+        self._admission.timed(self.name, "answered", took)
         return content
 
-    def _book(self, reservation: int, error: "openai.APIError") -> None:
-        """A request without an answer: failed, or lost where it may have been billed."""
+    def _book(self, reservation: int, error: "openai.APIError") -> str:
+        """A request without an answer: failed, or lost where it may have been billed; in a word."""
         import openai
 
         if isinstance(error, openai.APIStatusError):
@@ -255,10 +260,12 @@ class OpenAIEmbedder(Embedder):
             if may_pass(error) and (wait := asked_wait(error)):
                 self._admission.pause(self._endpoint, seconds=wait, reason=outcome)
         elif was_not_billed(error):
-            self._admission.budget.fail(reservation, error="unreachable")
+            outcome = "unreachable"
+            self._admission.budget.fail(reservation, error=outcome)
         else:
-            is_late = isinstance(error, openai.APITimeoutError)
-            self._admission.budget.lost(reservation, error="timeout" if is_late else "reset")
+            outcome = "timeout" if isinstance(error, openai.APITimeoutError) else "reset"
+            self._admission.budget.lost(reservation, error=outcome)
+        return outcome
 
     @cached_property
     def _client(self) -> "openai.OpenAI":

@@ -1,5 +1,7 @@
 """The one door before a request to a service: its rate limits, its pauses, and the budget."""
 
+import contextlib
+import queue
 import random
 import threading
 import time
@@ -13,7 +15,11 @@ from rag_platform.errors import PlatformError
 from rag_platform.llm.budget import Attempt, Budget
 from rag_platform.llm.http_errors import one_line
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.measures import RATE_LIMIT_WAIT_SECONDS, Measures
+from rag_platform.storage.measures import (
+    LLM_REQUEST_SECONDS,
+    RATE_LIMIT_WAIT_SECONDS,
+    Measures,
+)
 from rag_platform.storage.schema_models import ledger, llm_cooldowns
 
 # A request that was let through may take a moment to be sent: this share of the window is added
@@ -78,8 +84,11 @@ class Admission:
         self.budget = budget
         self.requests_per_minute = requests_per_minute
         self.tokens_per_minute = tokens_per_minute
-        self.measures = Measures(catalog)
         self._catalog = catalog
+        self._measures = Measures(catalog)
+        # Told with the request that was waited for: between its turn and its sending nothing is
+        # written, which would take time that the limits do not know of.
+        self._waits: queue.SimpleQueue[tuple[str, float]] = queue.SimpleQueue()
         self._margin = window_s * _MARGIN
         self._window = window_s + self._margin
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -102,10 +111,27 @@ class Admission:
             turn.release()
         waited = time.monotonic() - begun
         if waited > _WORTH_TELLING_S:
-            self.measures.observe(RATE_LIMIT_WAIT_SECONDS, [waited], model=attempt.model)
+            self._waits.put((attempt.model, waited))
         if reservation is None:
+            self._tell_waits()
             raise self._no_room(attempt, timeout_s)
         return reservation
+
+    def timed(self, model: str, outcome: str, seconds: float) -> None:
+        """Measure a request that was let through: `outcome` is a word, `answered` or why not."""
+        # Of the many statuses that a service may invent, what they are about.
+        kind = f"{outcome[:6]}xx" if outcome.startswith("http_") else outcome
+        self._measures.observe(LLM_REQUEST_SECONDS, [seconds], model=model, outcome=kind)
+        self._tell_waits()
+
+    def _tell_waits(self) -> None:
+        waits: dict[str, list[float]] = {}
+        with contextlib.suppress(queue.Empty):
+            while True:
+                model, seconds = self._waits.get_nowait()
+                waits.setdefault(model, []).append(seconds)
+        for model, seconds_of in waits.items():
+            self._measures.observe(RATE_LIMIT_WAIT_SECONDS, seconds_of, model=model)
 
     def _wait(self, attempt: Attempt, deadline: float) -> int | None:
         """The reservation, at the time when its request may be sent; None when time is up."""

@@ -14,7 +14,6 @@ from rag_platform.llm.errors import ModelUnavailable
 from rag_platform.llm.prices import Prices
 from rag_platform.llm.routing import Step
 from rag_platform.retries import MayPass, attempts
-from rag_platform.storage.measures import LLM_REQUEST_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -201,18 +200,13 @@ class Sender:
             took = time.monotonic() - begun
             tally.waiting_left_s -= took
             self._book(reservation, attempt, failed, unknown, tally)
-            self._time(model, failed.outcome, took)
+            self._admission.timed(model, failed.outcome, took)
             raise
         took = time.monotonic() - begun
         self._settle(reservation, model, answer.usage or unknown, tally)
-        self._time(model, "answered", took)
+        self._admission.timed(model, "answered", took)
         self._admission.worked(endpoint, model)
         return answer
-
-    def _time(self, model: str, outcome: str, seconds: float) -> None:
-        # Of the many statuses that a service may invent, what they are about.
-        kind = f"{outcome[:6]}xx" if outcome.startswith("http_") else outcome
-        self._admission.measures.observe(LLM_REQUEST_SECONDS, [seconds], model=model, outcome=kind)
 
     def _book(
         self,

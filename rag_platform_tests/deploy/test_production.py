@@ -183,11 +183,11 @@ def test_killed_in_the_middle_production_recovers(place: Path, model: OpenAIServ
         asked = len(model.requests)
     assert any(again in key for key in logs), logs
     platform = Platform(load())
-    with platform.searcher() as searcher:
-        [found] = searcher.search("apple", 1)
     with platform.catalog.read() as connection:
         kept = connection.scalar(sa.select(sa.func.count()).select_from(memo))
         sent = connection.execute(sa.select(ledger.c.status)).scalars().all()
+    with platform.searcher() as searcher:
+        [found] = searcher.search("apple", 1)
     platform.close()
     assert "red apple" in found.text
     # One request was cut off and may have been billed; its batch was sent once more.

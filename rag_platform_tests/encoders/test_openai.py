@@ -23,6 +23,7 @@ from rag_platform.llm.budget import Budget, BudgetExceeded
 from rag_platform.llm.prices import Prices, UnknownPrice
 from rag_platform.settings_llm import PriceSettings
 from rag_platform.storage.catalog import Catalog
+from rag_platform.storage.measures import LLM_REQUEST_SECONDS, Measures
 from rag_platform.storage.schema_models import ledger
 from rag_platform_tests.forks import FORKS
 from rag_platform_tests.servers.openai_api import (
@@ -387,6 +388,11 @@ def test_retry_after_is_obeyed(catalog: Catalog, server: OpenAIServer, header: s
     embedder(catalog, server.base_url).embed_passages(["abc"])
     first, second = server.requests
     assert 1.7 <= second.at - first.at < 4
+    times = Measures(catalog).read(LLM_REQUEST_SECONDS)
+    assert {series.labels["outcome"]: series.cumulative()[-1][1] for series in times} == {
+        "http_4xx": 1,
+        "answered": 1,
+    }
 
 
 def test_a_pause_that_is_asked_for_holds_for_everybody(

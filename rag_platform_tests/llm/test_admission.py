@@ -14,7 +14,11 @@ import sqlalchemy as sa
 from rag_platform.llm.admission import Admission, RateLimitTimeout
 from rag_platform.llm.budget import Attempt, Budget, BudgetExceeded
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.measures import RATE_LIMIT_WAIT_SECONDS, Measures
+from rag_platform.storage.measures import (
+    LLM_REQUEST_SECONDS,
+    RATE_LIMIT_WAIT_SECONDS,
+    Measures,
+)
 from rag_platform.storage.schema_models import ledger
 from rag_platform_tests.forks import FORKS
 
@@ -143,11 +147,27 @@ def test_who_waits_in_vain_leaves_nothing_behind(shared: Catalog) -> None:
         door.admit(ASK, timeout_s=0.6)
     assert 0.6 <= time.monotonic() - begun < 5
     assert door.budget.spent() == 1
-    # The first did not wait.
     (waits,) = Measures(shared).read(RATE_LIMIT_WAIT_SECONDS)
     assert waits.labels == {"model": "m"}
-    assert waits.cumulative()[-1] == ("+Inf", 1)
     assert 0.6 <= waits.total < 5
+
+
+def test_waits_are_told_with_the_request_that_was_waited_for(shared: Catalog) -> None:
+    """What is written between a request's turn and its sending would make it late."""
+    door = full_for_a_second(shared)
+    door.admit(ASK, timeout_s=10)
+    measures = Measures(shared)
+    assert measures.read(RATE_LIMIT_WAIT_SECONDS) == []
+    door.timed("m", "answered", 0.3)
+    door.timed("m", "http_599", 0.6)
+    (waits,) = measures.read(RATE_LIMIT_WAIT_SECONDS)
+    assert waits.cumulative()[-1][1] == 1
+    assert 0.1 < waits.total < 10
+    requests = measures.read(LLM_REQUEST_SECONDS)
+    assert {each.labels["outcome"]: each.total for each in requests} == {
+        "answered": 0.3,
+        "http_5xx": 0.6,
+    }
 
 
 def test_an_interrupted_wait_takes_its_reservation_back(

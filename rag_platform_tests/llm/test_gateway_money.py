@@ -68,7 +68,7 @@ def charges(server: OpenAIServer) -> list[int]:
 
 
 @settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -117,7 +117,7 @@ def test_each_request_is_booked_at_its_charge_or_its_worst_case(
 
 
 @settings(
-    max_examples=15,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

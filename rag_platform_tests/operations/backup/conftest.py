@@ -1,5 +1,6 @@
 """Worlds that are backed up and restored: one that has lived, and empty ones."""
 
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,11 +27,30 @@ def _local_client() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Three days: documents came, one was edited, one moved, one went, two are alike."""
+@pytest.fixture(autouse=True)
+def _no_dagster_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    made = World(tmp_path, quick=True)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A world that has lived."""
+    made = lived_in(tmp_path)
+    yield made
+    made.platform.close()
+
+
+@pytest.fixture(scope="module")
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The same for tests that leave it as it is."""
+    made = lived_in(tmp_path_factory.mktemp("lived"))
+    yield made
+    made.platform.close()
+
+
+def lived_in(root: Path) -> World:
+    """Three days: documents came, one was edited, one moved, one went, two are alike."""
+    made = World(root, quick=True)
     for number in range(5):
         made.folder.write(f"station-{number}.md", article(number))
     made.folder.write("twin.md", article(1))
@@ -40,17 +60,18 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made.sync(WINDOWS[1])
     made.folder.remove("station-3.md")
     made.sync(WINDOWS[2])
-    yield made
-    made.platform.close()
+    return made
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Open]:
-    """Makes empty worlds over the same documents, with other stores where they are named."""
+def empty() -> Iterator[Open]:
+    """Makes empty worlds over the documents of another, with other stores where they are named."""
     made: list[World] = []
 
-    def make(name: str = "restored", *, engine: str = "embedded", **stores: Any) -> World:
-        fresh = World(tmp_path, quick=True, home=name, engine=engine)
+    def make(
+        like: World, *, name: str | None = None, engine: str = "embedded", **stores: Any
+    ) -> World:
+        fresh = World(like.root, quick=True, home=name or uuid.uuid4().hex, engine=engine)
         made.append(fresh)
         if stores:
             fresh.platform.close()

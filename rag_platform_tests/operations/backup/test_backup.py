@@ -50,21 +50,21 @@ def test_a_backup_and_the_next_one(world: World, target: LocalStore) -> None:
 
 
 def test_objects_that_did_not_change_are_not_read_again(
-    world: World, target: LocalStore, monkeypatch: pytest.MonkeyPatch
+    lived: World, target: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backup(state(world), target)
+    backup(state(lived), target)
     from rag_platform.operations.backup import backup as module
 
     def unread(_store: Any, path: str) -> Any:
         raise AssertionError(f"{path} was read")
 
     monkeypatch.setattr(module, "stream", unread)
-    backup(state(world), target)
+    backup(state(lived), target)
     # A blob that is lost at the target is written anew.
     monkeypatch.undo()
     lost = manifest.read(target, manifest.newest(target)).objects[0].sha256
     target.delete(f"blobs/{lost[:2]}/{lost}")
-    assert backup(state(world), target).added == 1
+    assert backup(state(lived), target).added == 1
 
 
 def test_only_the_newest_are_kept(world: World, target: LocalStore) -> None:
@@ -85,18 +85,18 @@ def test_only_the_newest_are_kept(world: World, target: LocalStore) -> None:
     assert not everything <= blobs_in(target)
 
 
-def test_one_backup_at_a_time(world: World, target: LocalStore) -> None:
-    patient = world.platform.catalog.lock_timeout_s
-    world.platform.catalog.lock_timeout_s = 0.1
-    with world.platform.catalog.exclusive("backup"), pytest.raises(LockTimeout):
-        backup(state(world), target)
-    world.platform.catalog.lock_timeout_s = patient
+def test_one_backup_at_a_time(lived: World, target: LocalStore) -> None:
+    patient = lived.platform.catalog.lock_timeout_s
+    lived.platform.catalog.lock_timeout_s = 0.1
+    with lived.platform.catalog.exclusive("backup"), pytest.raises(LockTimeout):
+        backup(state(lived), target)
+    lived.platform.catalog.lock_timeout_s = patient
     assert manifest.names(target) == []
 
 
 @pytest.mark.parametrize("turn", [1, 5, 12])
 def test_a_backup_that_was_cut_off_is_none(
-    world: World, target: LocalStore, turn: int, monkeypatch: pytest.MonkeyPatch
+    lived: World, target: LocalStore, turn: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put, calls = Blobs.put, iter(range(1, 1_000))
 
@@ -108,10 +108,10 @@ def test_a_backup_that_was_cut_off_is_none(
     with monkeypatch.context() as patch:
         patch.setattr(Blobs, "put", cut)
         with pytest.raises(KeyboardInterrupt):
-            backup(state(world), target)
+            backup(state(lived), target)
     assert manifest.names(target) == []
     kept = len(blobs_in(target))
-    done = backup(state(world), target)
+    done = backup(state(lived), target)
     assert done.added == len(blobs_in(target)) - kept
 
 

