@@ -215,19 +215,19 @@ def life(catalog: Catalog, scope: Scope, source: str, doc_id: str) -> Life | Non
 
 
 def _in_state(state: State | None) -> list[sa.ColumnElement[bool]]:
-    """The conditions of a state; dead letters are looked up for those that the others leave."""
-    is_dead = sa.exists().where(dead_letters.c.doc_id == documents.c.doc_id)
+    """The conditions of a state, as `_STATE` has it. What has a text is not dead: it is not looked
+    up among the letters."""
+    letters = sa.select(dead_letters.c.doc_id)
     has_text = documents.c.text_hash.is_not(None)
-    if state is None:
-        return []
-    if state == "gone":
-        return [documents.c.gone]
-    if state == "dead":
-        return [~documents.c.gone, documents.c.doc_id.in_(sa.select(dead_letters.c.doc_id))]
-    if state == "waiting":
-        return [~documents.c.gone, ~has_text, ~is_dead]
-    is_empty = documents.c.empty if state == "empty" else ~documents.c.empty
-    return [~documents.c.gone, has_text, is_empty, ~is_dead]
+    conditions: dict[State | None, list[sa.ColumnElement[bool]]] = {
+        None: [],
+        "gone": [documents.c.gone],
+        "dead": [~documents.c.gone, documents.c.doc_id.in_(letters)],
+        "waiting": [~documents.c.gone, ~has_text, documents.c.doc_id.not_in(letters)],
+        "empty": [~documents.c.gone, has_text, documents.c.empty],
+        "live": [~documents.c.gone, has_text, ~documents.c.empty],
+    }
+    return conditions[state]
 
 
 def _document(connection: sa.Connection, scope: Scope, source: str, doc_id: str) -> Known | None:
