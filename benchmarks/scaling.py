@@ -288,18 +288,15 @@ def measure_workers(chunks: int, rounds: int, embedder: str) -> None:
 
 
 def stored(chunks: int) -> str:
-    """What a chunk takes in the memo and in the stored pages."""
+    """What a chunk takes in the stored pages."""
     parts = Platform(load())
-    with parts.catalog.read() as connection:
-        size = connection.scalar(sa.text("select pg_total_relation_size('memo')"))
-        kept = connection.scalar(sa.select(sa.func.count()).select_from(memo))
     listed = [meta for batch in parts.objects.list(prefix="pages/") for meta in batch]
     parts.close()
     cut = sum(meta["size"] for meta in listed if "/chunks/" in meta["path"])
     pages = sum(meta["size"] for meta in listed)
     return (
-        f"In PostgreSQL {size / kept:,.0f} bytes a vector; in the storage {pages / chunks:,.0f} "
-        f"bytes a chunk, {cut / chunks:,.0f} of them its part, compressed."
+        f"In the storage {pages / chunks:,.0f} bytes a chunk, {cut / chunks:,.0f} of them its "
+        "part, compressed."
     )
 
 

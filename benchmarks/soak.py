@@ -11,8 +11,8 @@ count (soak_checks.py), after every round and at the end. The plan is the same f
 the moments at which things meet are not.
 
 Prints tables, writes them to DIR/soak.md, and exits 1 where anything did not hold. DIR must not be
-there. A full disk needs root (a small tmpfs), jumps of the clock need Debian's libfaketime;
-where they are missing, the plan is made without them and says so.
+there. A full disk needs root (a small tmpfs), wrong clocks need a C compiler; where
+they are missing, the plan is made without them and says so.
 """
 
 import argparse

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from soak_place import FAKETIME, Place, processes_of, runs_under_way
+from soak_place import Place, can_set_clocks, processes_of, runs_under_way
 
 from rag_platform_tests.servers.openai_api import Fault, failing, rate_limited
 
@@ -23,7 +23,7 @@ def can(kind: str) -> bool:
     """Whether this machine can have it."""
     if kind == "disk_full":
         return os.geteuid() == 0
-    return "clock" not in kind or FAKETIME.exists()
+    return "clock" not in kind or can_set_clocks()
 
 
 class Weather:
@@ -72,9 +72,9 @@ class Storms:
             "error_storm": self._service("error_storm"),
             "network_storm": self._service("network_storm"),
             "disk_full": self._disk_full(),
-            "daemon_clock_forward": self._clock("+3h"),
-            "daemon_clock_back": self._clock("-3h"),
-            "wrong_clock_at_start": self._wrong_clock("+2h"),
+            "daemon_clock_forward": self._clock(3 * 3600),
+            "daemon_clock_back": self._clock(-3 * 3600),
+            "wrong_clock_at_start": self._wrong_clock(2 * 3600),
         }
 
     @contextmanager
@@ -130,35 +130,35 @@ class Storms:
             filler.unlink()
 
     @contextmanager
-    def _clock(self, offset: str) -> Iterator[str]:
+    def _clock(self, seconds: int) -> Iterator[str]:
         """The clock of the daemon jumps while it runs, and jumps back."""
-        self._place.set_clock("daemon", offset)
+        self._place.set_clock("daemon", seconds)
         try:
-            yield f"the daemon's clock jumped by {offset}"
+            yield f"{seconds / 3600:+g} h, and back"
         finally:
-            self._place.set_clock("daemon", "+0")
+            self._place.set_clock("daemon", 0)
 
     @contextmanager
-    def _wrong_clock(self, offset: str) -> Iterator[str]:
+    def _wrong_clock(self, seconds: int) -> Iterator[str]:
         """Daemon and code server, so runs too, start with a wrong clock, then a right one."""
         roles = [self._place.roles[name] for name in ("code_server", "daemon")]
 
-        def restart(offset: str) -> None:
+        def restart(seconds: int) -> None:
             for role in roles:
                 role.kill()
             for clock in self._place.clocks:
-                self._place.set_clock(clock, offset)
+                self._place.set_clock(clock, seconds)
             for role in roles:
                 role.start()
 
         code = roles[0]
         code.environ = self._place.faked("code")
-        restart(offset)
+        restart(seconds)
         try:
-            yield f"started with a clock {offset}"
+            yield f"{seconds / 3600:+g} h, put right at the next start"
         finally:
             code.environ = {}
-            restart("+0")
+            restart(0)
 
 
 def memory_mb(identity: str, part: str) -> float:

@@ -5,7 +5,6 @@ stay "started" for ever, with their slots of the pools. A code server knows its 
 was started again knows none of the former one: so the daemon's run monitoring can ask it.
 """
 
-import grpc
 from dagster import DagsterRun
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
@@ -32,7 +31,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
 
         A run without a server goes on in the process of a command, which has its own watch.
         """
-        client = self._get_grpc_client_for_termination(run.run_id)
+        client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         if client is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "no code server has it")
         try:
@@ -42,7 +41,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
                 ),
                 CanCancelExecutionResult,
             )
-        except (grpc.RpcError, DagsterUserCodeUnreachableError):
+        except DagsterUserCodeUnreachableError:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "its code server does not answer")
         if answer.can_cancel:
             return CheckRunHealthResult(WorkerStatus.RUNNING)

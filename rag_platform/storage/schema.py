@@ -26,6 +26,7 @@ documents = sa.Table(
     sa.Column("empty", sa.Boolean, nullable=False, default=False),
     sa.Column("acl", sa.Text, comment="JSON list of tags of readers; null: everybody"),
     sa.Index("ix_documents_text", "source", "text_hash"),
+    sa.Index("ix_documents_seq", "seq"),
 )
 
 passes = sa.Table(

@@ -179,6 +179,7 @@ def test_the_run_launcher_of_kubernetes() -> None:
     kind = resolve_to_config_type(dagster_k8s.K8sRunLauncher.config_type())
     outcome = process_config(kind, config)
     assert outcome.success, outcome.errors
+    assert outcome.value
     from dagster_k8s.container_context import K8sContainerContext
     from dagster_k8s.job import UserDefinedDagsterK8sConfig
 

@@ -44,10 +44,5 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("ix_documents_seq", "documents", ["seq"], unique=False)
     op.create_index("ix_audit_log_at", "audit_log", ["at"], unique=False)
-
-
-def downgrade() -> None:
-    op.drop_index("ix_audit_log_at", table_name="audit_log")
-    op.drop_table("audit_log")
-    op.drop_table("measures")
