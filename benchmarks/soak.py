@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING
 import soak_checks as checks
 from soak_checks import Verdict
 from soak_documents import Editor
-from soak_place import CLI, SOURCE, Place, processes_of
+from soak_place import CLI, SOURCE, Place
 from soak_plan import KINDS, Event, Round, plan
+from soak_processes import processes_of
 from soak_storms import Storms, Weather, can, memory_mb
 
 from rag_platform.platform import Platform
@@ -159,14 +160,11 @@ class Soak:
         ]
 
     def _at_rest(self, when: str, instance: "dg.DagsterInstance") -> None:
-        """What can be said while no run is under way."""
-        deadline = time.monotonic() + _IDLE_S
-        while True:
-            verdicts = [self._asked(check) for check in self._slow(instance)]
-            if all(not verdict.problems for verdict in verdicts) or time.monotonic() > deadline:
-                break
-            time.sleep(5)
-        for verdict in verdicts:
+        """What holds while no run is under way: asked again until one is not."""
+        for check in self._slow(instance):
+            deadline = time.monotonic() + _IDLE_S
+            while (verdict := self._asked(check)).problems and time.monotonic() < deadline:
+                time.sleep(2)
             self.report.judge(when, verdict)
 
     def _slow(self, instance: "dg.DagsterInstance") -> list[Callable[[], Verdict]]:
@@ -253,7 +251,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--only", default="", help="kinds of events, with commas between")
-    parser.add_argument("--schedule", default="*/2 * * * *", help="of the source, as of cron")
+    parser.add_argument("--schedule", default="*/3 * * * *", help="of the source, as of cron")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     for noisy in ("httpx", "alembic", "botocore", "rag_platform"):
@@ -295,7 +293,7 @@ def _soaked(
         finally:
             place.stop()
             time.sleep(2)
-            left = tuple(processes_of(place.identity).values())
+            left = tuple(process.command for process in processes_of(place.identity))
             soak.report.judge("the end", Verdict("no process outlives the place", left))
             args = " ".join(sys.argv[1:])
             text = written(soak.report, soak, place, rounds, args)

@@ -5,111 +5,33 @@ killed and come back at the same address, as under an engine that restarts what 
 """
 
 import contextlib
-import logging
 import os
 import pwd
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 import yaml
+from soak_processes import MARKER, Engine, Process, Role, listens, processes_of, until
 
 from rag_platform.settings import PROJECT_ROOT
 from rag_platform_tests.servers.openai_api import KEY
 from rag_platform_tests.servers.ports import free_ports
 from rag_platform_tests.servers.seaweed import weed
 
-logger = logging.getLogger(__name__)
-
 DEPLOY = PROJECT_ROOT / "deploy"
 SOURCE, INDEX = "docs", "docs_v1"
 EMBEDDER, CHAT = "soak-embedder", "soak-chat"
 # libfaketime of Debian 12 makes every sleep of Python 3.11 fail, or jump with the clock.
 _CLOCK = Path(__file__).with_name("soak_clock.c")
-# Every process that a soak starts has this in its environment, and so have their children.
-MARKER = "RAG_PLATFORM_SOAK"
 CLI = [sys.executable, "-c", "from rag_platform.cli import main; main()"]
 _STATE_MB = 1024
-
-
-@dataclass
-class Role:
-    """A process with all that it starts. `user` runs it where this process is root's."""
-
-    name: str
-    command: list[str]
-    folder: Path
-    environ: dict[str, str] = field(default_factory=dict)
-    user: str | None = None
-    wanted: bool = False
-    restarts: int = 0
-    process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
-    lock: Any = field(default_factory=threading.RLock, repr=False)
-
-    @property
-    def log(self) -> Path:
-        """What it wrote in all its lives."""
-        return self.folder / f"{self.name}.log"
-
-    def start(self) -> None:
-        """Start it, where it does not run."""
-        with self.lock:
-            self.wanted = True
-            if self.is_up:
-                return
-            with self.log.open("ab") as output:
-                self.process = subprocess.Popen(
-                    self.command,
-                    cwd=self.folder,
-                    env=os.environ | self.environ,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    user=self.user if os.geteuid() == 0 else None,
-                    start_new_session=True,
-                )
-
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        """A signal for it and its children at once: what becomes of a container."""
-        with self.lock:
-            self.wanted = False
-            if self.process is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self.process.pid, number)
-                self.process.wait()
-
-    @property
-    def is_up(self) -> bool:
-        """Whether its process runs."""
-        return self.process is not None and self.process.poll() is None
-
-
-class Engine(threading.Thread):
-    """Starts again what ended by itself, as a container engine does, and counts that."""
-
-    def __init__(self, roles: list[Role]) -> None:
-        super().__init__(daemon=True)
-        self._roles = roles
-        self.ended = threading.Event()
-
-    def run(self) -> None:
-        """Look every two seconds."""
-        while not self.ended.wait(2):
-            for role in self._roles:
-                with role.lock:
-                    if role.wanted and not role.is_up:
-                        role.restarts += 1
-                        logger.warning("%s ended by itself; it is started again", role.name)
-                        role.start()
 
 
 class Place:
@@ -402,43 +324,23 @@ def can_set_clocks() -> bool:
     return shutil.which("cc") is not None
 
 
-def listens(port: int) -> bool:
-    """Whether something takes connections at a port."""
-    with socket.socket() as tried:
-        tried.settimeout(5)
-        return tried.connect_ex(("127.0.0.1", port)) == 0
+def runs_under_way(place: Place) -> list[int]:
+    """The processes in which the code server executes runs."""
+    server = place.roles["code_server"].process
+    return [
+        process.pid
+        for process in processes_of(place.identity)
+        if server and process.parent == server.pid and "spawn_main" in process.command
+    ]
 
 
-def until(is_so: Callable[[], object], what: str, log: Path, seconds: float = 180) -> None:
-    """Wait for it; raises with the end of the log where it never comes."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > deadline:
-            told = log.read_text("utf-8", errors="replace")[-3000:]
-            raise RuntimeError(f"{what}: not within {seconds:g} s\n{told}")
-        time.sleep(0.5)
-
-
-def processes_of(identity: str) -> dict[int, str]:
-    """The processes of a soak by their ids, with the beginnings of their command lines."""
-    found = {}
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit() or int(folder.name) == os.getpid():
-            continue
-        with contextlib.suppress(OSError):
-            environ = (folder / "environ").read_bytes()
-            if f"{MARKER}={identity}".encode() in environ.split(b"\0"):
-                line = (
-                    (folder / "cmdline")
-                    .read_bytes()
-                    .replace(b"\0", b" ")
-                    .decode("utf-8", "replace")
-                )
-                if line:  # not a zombie
-                    found[int(folder.name)] = line[:160]
-    return found
-
-
-def runs_under_way(identity: str) -> dict[int, str]:
-    """The processes in which Dagster executes runs."""
-    return {pid: line for pid, line in processes_of(identity).items() if "execute_run" in line}
+def strays(place: Place) -> list[Process]:
+    """With no run under way: what belongs to no role, or is left of a run."""
+    mains = {role.process.pid: role.name for role in place.roles.values() if role.process}
+    return [
+        process
+        for process in processes_of(place.identity)
+        if process.pid not in mains
+        and "resource_tracker" not in process.command
+        and mains.get(process.group) not in ("database", "object_store", "daemon", "webserver")
+    ]

@@ -58,7 +58,7 @@ def plan(seed: int, minutes: float, kinds: Sequence[str] = tuple(KINDS)) -> list
     deck: list[str] = []
     rounds = []
     for number in range(1, max(1, round(minutes * 60 / ROUND_S)) + 1):
-        events = []
+        events: list[Event] = []
         while len(events) < min(_EVENTS, len(kinds)):
             if not deck:
                 deck = dice.sample(list(kinds), len(kinds))

@@ -7,10 +7,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from soak_place import Place, can_set_clocks, processes_of, runs_under_way
+from soak_place import Place, can_set_clocks, runs_under_way
+from soak_processes import processes_of
 
 from rag_platform_tests.servers.openai_api import Fault, failing, rate_limited
 
@@ -59,7 +60,7 @@ class Storms:
             time.sleep(seconds)
         return done
 
-    def _ways(self) -> dict[str, Any]:
+    def _ways(self) -> dict[str, AbstractContextManager[str]]:
         return {
             "run_killed": self._run_killed(),
             "daemon_killed": self._killed("daemon"),
@@ -81,15 +82,15 @@ class Storms:
     def _run_killed(self) -> Iterator[str]:
         """SIGKILL for the process of a run alone: its children have to notice by themselves."""
         deadline = time.monotonic() + _FOR_A_RUN_S
-        while not (runs := runs_under_way(self._place.identity)):
+        while not (runs := runs_under_way(self._place)):
             if time.monotonic() > deadline:
                 yield "no run was under way"
                 return
             time.sleep(0.3)
         time.sleep(self._dice.uniform(0, 12))
-        runs = runs_under_way(self._place.identity) or runs
+        runs = runs_under_way(self._place) or runs
         try:
-            os.kill(self._dice.choice(sorted(runs)), signal.SIGKILL)
+            os.kill(self._dice.choice(runs), signal.SIGKILL)
         except ProcessLookupError:
             yield "the run had just ended"
             return
@@ -163,11 +164,8 @@ class Storms:
 
 def memory_mb(identity: str, part: str) -> float:
     """What the processes with `part` in their command lines have in memory, in MB."""
-    total = 0
-    for pid, line in processes_of(identity).items():
-        if part in line:
-            total += _resident(pid)
-    return total / 1_048_576
+    found = [process.pid for process in processes_of(identity) if part in process.command]
+    return sum(map(_resident, found)) / 1_048_576
 
 
 def _resident(pid: int) -> int:

@@ -38,20 +38,22 @@ class Actions:
 
     # Index versions
 
-    def promote_index(self, index: str, *, reason: str, force: bool = False) -> "IndexPromotion":
+    def promote_index(
+        self, index: str, *, reason: str, force: bool = False, seen: str | None = None
+    ) -> "IndexPromotion":
         """Let an index answer, if its gates pass; see `Promotions.promote`."""
         with self.audited("index.promote", index, reason=reason, force=force) as ending:
             row = self.platform.promotions.promote(
-                index, actor=self.actor, reason=reason, force=force
+                index, actor=self.actor, reason=reason, force=force, seen=seen
             )
             if row.action == "refused":
                 ending.refuse("; ".join(row.problems))
             return row
 
-    def roll_back_index(self, *, reason: str) -> "IndexPromotion":
+    def roll_back_index(self, *, reason: str, seen: str | None = None) -> "IndexPromotion":
         """Let the index answer that answered before; see `Promotions.rollback`."""
         with self.audited("index.rollback", self.platform.live(), reason=reason) as ending:
-            row = self.platform.promotions.rollback(actor=self.actor, reason=reason)
+            row = self.platform.promotions.rollback(actor=self.actor, reason=reason, seen=seen)
             ending.detail = f"{row.live} answers"
             return row
 
@@ -62,19 +64,25 @@ class Actions:
 
     # Models
 
-    def promote_model(self, model: str, version: str | None, *, reason: str) -> "ModelPromotion":
+    def promote_model(
+        self, model: str, version: str | None, *, reason: str, seen: str | None = None
+    ) -> "ModelPromotion":
         """Let a version serve all units; without `version` the challenger."""
         with self.audited("model.promote", model, reason=reason, version=version) as ending:
             row = self.platform.models.promotions.promote(
-                model, version, actor=self.actor, reason=reason
+                model, version, actor=self.actor, reason=reason, seen=seen
             )
             ending.detail = f"version {row.version} serves"
             return row
 
-    def roll_back_model(self, model: str, *, reason: str) -> "ModelPromotion":
+    def roll_back_model(
+        self, model: str, *, reason: str, seen: str | None = None
+    ) -> "ModelPromotion":
         """Undo the last change of what serves."""
         with self.audited("model.rollback", model, reason=reason) as ending:
-            row = self.platform.models.promotions.rollback(model, actor=self.actor, reason=reason)
+            row = self.platform.models.promotions.rollback(
+                model, actor=self.actor, reason=reason, seen=seen
+            )
             ending.detail = f"version {row.champion} serves"
             return row
 
@@ -116,7 +124,14 @@ class Actions:
         self, source: str, keys: Sequence[str], *, reason: str, redact: bool = False
     ) -> None:
         """Ask for documents of a source to be erased; see `Eraser.request`."""
+        from rag_platform.erasure.subjects import NoSuchDocument, StillThere
         from rag_platform.platform_erasure import eraser
 
-        with self.audited("document.erase", source, reason=reason, documents=len(keys)):
-            eraser(self.platform, source).request(keys, by=self.actor, reason=reason, redact=redact)
+        with self.audited("document.erase", source, reason=reason, documents=len(keys)) as ending:
+            try:
+                eraser(self.platform, source).request(
+                    keys, by=self.actor, reason=reason, redact=redact
+                )
+            except (NoSuchDocument, StillThere) as error:
+                ending.refuse(type(error).__name__)  # what it says has a key in it
+                raise

@@ -1,4 +1,4 @@
-"""The base of the platform's own errors."""
+"""The platform's own errors: their base, and those of several parts."""
 
 
 class PlatformError(Exception):
@@ -8,3 +8,7 @@ class PlatformError(Exception):
     """
 
     transient = False
+
+
+class Overtaken(PlatformError):
+    """A decision about what somebody has changed since it was shown; nothing was done."""

@@ -51,7 +51,7 @@ def pytest_collection_finish() -> None:
     """Modules stay: to look for garbage among their objects again and again takes a tenth of a run."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 10, 10)
+    gc.set_threshold(50_000, 10, 10)
 
 
 @pytest.fixture(scope="session", autouse=True)

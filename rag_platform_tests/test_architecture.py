@@ -1,6 +1,7 @@
 """The rules that keep the code in order: who may import what, and how much a file may hold."""
 
 import ast
+import functools
 import json
 import os
 import subprocess
@@ -126,6 +127,7 @@ def _imports(nodes: Iterator[ast.AST]) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@functools.cache
 def _tree(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"), str(file))
 

@@ -639,6 +639,10 @@ def test_doctor_says_what_is_wrong_and_what_to_do(place: Place) -> None:
     assert findings["source notes"]["state"] == "ok"
     result = place.run("doctor", code=1)
     assert "FAIL source gone: " in result.stdout
+    place.settings["compute"] = {"engine": "ray", "address": "10.0.0.7:6379"}
+    place.save()
+    findings = {finding["part"]: finding for finding in place.json("doctor", code=1)}
+    assert "catalog (set it to PostgreSQL)" in findings["compute"]["detail"]
     place.config.write_text("sauces: {}\n")
     [finding] = place.json("doctor", code=1)
     assert finding["state"] == "fail"

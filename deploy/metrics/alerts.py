@@ -281,7 +281,7 @@ PLATFORM = [
         "rag_platform_last_run_failed == 1",
         "5m",
         "run-failures",
-        "The last run of {{ $labels.job }} failed",
+        "The last run of {{ $labels.job_name }} failed",
         "It stays so until a run of the job succeeds.",
     ),
     Alert(

@@ -126,6 +126,7 @@ MODELS = Board(
                         "{{model}} {{gate}}",
                     )
                 ],
+                bottom=None,
             ),
             Panel(
                 "Fairness",

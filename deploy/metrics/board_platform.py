@@ -57,7 +57,7 @@ PLATFORM = Board(
                 [
                     (
                         "rag_platform_last_run_failed == 1 or on () vector(0)",
-                        "{{job}}",
+                        "{{job_name}}",
                     )
                 ],
                 "bargauge",
@@ -77,8 +77,8 @@ PLATFORM = Board(
                 [
                     (
                         """histogram_quantile(0.9,
-                        sum by (le, job) (rag_platform_run_seconds_bucket))""",
-                        "{{job}}",
+                        sum by (le, job_name) (rag_platform_run_seconds_bucket))""",
+                        "{{job_name}}",
                     )
                 ],
                 unit="s",
@@ -89,7 +89,7 @@ PLATFORM = Board(
                 [
                     (
                         "time() - rag_platform_last_success_timestamp_seconds",
-                        "{{job}}",
+                        "{{job_name}}",
                     )
                 ],
                 "bargauge",
@@ -128,6 +128,7 @@ PLATFORM = Board(
                 "How long ago did each part of the daemon report?",
                 [("rag_platform_daemon_heartbeat_age_seconds", "{{daemon}}")],
                 unit="s",
+                bottom=None,
                 steps=((300, "red"),),
             ),
             Panel(

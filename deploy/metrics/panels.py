@@ -40,6 +40,7 @@ class Panel:
     stacked: bool = False
     page: str | None = None
     dagster: str | None = None
+    bottom: float | None = 0
     top: float | None = None
 
     def drawn(self, number: int, x: int, y: int) -> dict[str, Any]:
@@ -75,12 +76,11 @@ class Panel:
         colours += [{"value": value, "color": colour} for value, colour in self.steps]
         found: dict[str, Any] = {
             "unit": self.unit,
-            "min": 0,
             "thresholds": {"mode": "absolute", "steps": colours},
             "noValue": "none",
         }
-        if self.top is not None:
-            found["max"] = self.top
+        found |= {"min": self.bottom} if self.bottom is not None else {}
+        found |= {"max": self.top} if self.top is not None else {}
         if self.kind == "timeseries":
             found["color"] = {"mode": "palette-classic"}
             found["custom"] = {
@@ -120,7 +120,7 @@ class Panel:
     def _links(self) -> list[dict[str, Any]]:
         there = (("console", self.page), ("dagster", self.dagster))
         return [
-            {"title": name.capitalize(), "url": f"${{{name}}}{path}", "targetBlank": True}
+            {"title": name.capitalize(), "url": f"${{{name}:raw}}{path}", "targetBlank": True}
             for name, path in there
             if path is not None
         ]
@@ -223,7 +223,7 @@ def _links() -> Iterable[dict[str, Any]]:
         "keepTime": True,
     }
     for name in ("console", "dagster"):
-        yield {"type": "link", "title": name.capitalize(), "url": f"${{{name}}}"} | {
+        yield {"type": "link", "title": name.capitalize(), "url": f"${{{name}:raw}}"} | {
             "targetBlank": True,
             "icon": "external link",
         }

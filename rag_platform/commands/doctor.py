@@ -1,6 +1,7 @@
 """`rag-platform doctor`: a line for each part, with what to do where it is not in order."""
 
 import importlib.metadata
+import importlib.util
 import os
 import shutil
 import sys
@@ -64,6 +65,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield _attempt("prompts", _prompts, platform)
     for model in settings.enabled_models:
         yield _attempt(f"model {model}", _model, platform, model)
+    if settings.compute.engine == "ray":
+        yield _attempt("compute", _compute, settings)
     yield _attempt("notifications", _notifications, settings)
     platform.close()
 
@@ -193,6 +196,18 @@ def _model(platform: Platform, name: str) -> Finding:
     if champion is None:
         return Finding(part, "warn", f"{serves}. Run: rag-platform train {name}")
     return Finding(part, "ok", serves)
+
+
+def _compute(settings: Settings) -> Finding:
+    """Whether Ray is installed and the settings fit; no cluster is started or asked."""
+    from rag_platform.compute.jobs import problem
+
+    if importlib.util.find_spec("ray") is None:
+        missing = "Ray is not installed: pip install 'rag_platform[ray]', or set engine: local"
+        return Finding("compute", "fail", missing)
+    if wrong := problem(settings):
+        return Finding("compute", "fail", wrong)
+    return Finding("compute", "ok", f"Ray at {settings.compute.address}; no worker was asked")
 
 
 def _notifications(settings: Settings) -> Finding:

@@ -1,7 +1,7 @@
 """The verbs of the dead letters: see what could not be used, and try it again."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -135,33 +135,35 @@ def replay_letters(runs: "Runs", chosen: "Sequence[DeadLetter]") -> "list[PageRu
     return done
 
 
-def launch_replays(platform: "Platform", chosen: "Sequence[DeadLetter]") -> list[str] | None:
-    """Have Dagster's daemon replay letters as `replay_letters` does; the ids of the backfills.
+def dagster_replays(platform: "Platform", chosen: "Sequence[DeadLetter]") -> bool:
+    """Whether a webserver is up that knows the assets of these letters and has a daemon."""
+    from rag_platform.defs.operations import launch
 
-    None where no webserver is up that knows the assets and has a daemon.
-    """
+    sources = sorted({letter.source for letter in chosen})
+    return launch.webserver_serves([key for name in sources for key in _assets(platform, name)])
+
+
+def launch_replays(platform: "Platform", chosen: "Sequence[DeadLetter]") -> Iterator[str]:
+    """Have Dagster's daemon replay letters as `replay_letters` does; the id of each backfill once
+    it has begun."""
     from rag_platform.defs.operations import launch
     from rag_platform.documents.dead_letters import forget_etags, retries
     from rag_platform.operations.status import written_windows
 
-    keys = {
-        source: launch.keys_of(
-            source, platform.indexes, stages=launch.stages_of(platform.settings, source)
-        )
-        for source in sorted({letter.source for letter in chosen})
-    }
-    if not launch.webserver_serves([key for wanted in keys.values() for key in wanted]):
-        return None
-    begun = []
     for source, windows in retries(chosen).items():
         named = [key for in_window in windows.values() for key in in_window]
         config = launch.step_config(source, "parsed_docs", retry_keys=named)
         title = f"Dead letters of {source}"
-        begun.append(
-            launch.launch_backfill(keys[source], [*windows], title=title, run_config=config)
-        )
+        assets = _assets(platform, source)
+        yield launch.launch_backfill(assets, [*windows], title=title, run_config=config)
     for source in forget_etags(platform.catalog, chosen):
         newest = written_windows(platform.catalog, source)[-1]
         title = f"Unread documents of {source}"
-        begun.append(launch.launch_backfill(keys[source], [newest], title=title))
-    return begun
+        yield launch.launch_backfill(_assets(platform, source), [newest], title=title)
+
+
+def _assets(platform: "Platform", source: str) -> Sequence[Any]:
+    from rag_platform.defs.operations import launch
+
+    stages = launch.stages_of(platform.settings, source)
+    return launch.keys_of(source, platform.indexes, stages=stages)

@@ -3,6 +3,7 @@ names."""
 
 import hmac
 import ipaddress
+import logging
 import os
 import re
 import threading
@@ -17,6 +18,8 @@ from starlette.datastructures import Headers
 
 from rag_platform.listening import is_loopback
 from rag_platform.settings_operations import ConsoleSettings
+
+logger = logging.getLogger(__name__)
 
 # Tries in a minute that were wrong, before nobody of an address, or nobody at all, may try.
 TRIES, ALL_TRIES = 10, 100
@@ -144,6 +147,7 @@ class Access:
             raise Unknown(429, "Too many wrong tokens. Wait a minute, then try again.")
         if self.token is None or not hmac.compare_digest(token.encode(), self.token.encode()):
             self.tries.wrong(address)
+            logger.warning("a wrong token from %s", address)
             raise Unknown(401, "The token is wrong.")
 
     def _is_proxy(self, address: str) -> bool:
@@ -167,6 +171,15 @@ class Access:
             headers.get("host"),
             urlsplit(self.url or "").netloc,
         )
+
+
+def is_led_from_elsewhere(headers: Headers) -> bool:
+    """Whether another site has a browser ask for something that nobody is to see, as far as the
+    browser says: it may lead people here, but not have pages worked out behind their backs."""
+    if headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
+        return False
+    opens = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")
+    return opens != ("navigate", "document")
 
 
 def is_name(text: str) -> bool:

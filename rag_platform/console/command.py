@@ -21,7 +21,8 @@ def console(host: str, port: int, tenant: str | None) -> None:
     """
     from rag_platform.listening import address_of, listen
 
-    token = os.environ.get(TOKEN, "").strip() or None
+    # Away from the environment: no child of this process is to have it.
+    token = os.environ.pop(TOKEN, "").strip() or None
     with open_platform() as platform:
         settings = platform.settings.console
         reader = platform.reader(tenant, settings.search_as)

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 
 from rag_platform.errors import PlatformError
 
+_LONGEST = 500  # as in the forms
+
 
 class Refused(PlatformError):
-    """A decision that lacks something, or that was made about what is so no longer."""
+    """A decision that lacks something."""
 
 
 def reason_of(form: Mapping[str, str]) -> str:
@@ -14,4 +16,6 @@ def reason_of(form: Mapping[str, str]) -> str:
     reason = " ".join(form.get("reason", "").split())
     if not reason:
         raise Refused("Nothing was done: say why. The reason stays on record.")
+    if len(reason) > _LONGEST:
+        raise Refused(f"Nothing was done: give a reason of at most {_LONGEST} characters.")
     return reason

@@ -52,7 +52,7 @@ class Replays:
 
         Returns the backfills that Dagster has begun, none for a child. Raises `ReplayRefused`.
         """
-        from rag_platform.commands.letters import launch_replays
+        from rag_platform.commands.letters import dagster_replays, launch_replays
 
         with self._lock:
             if self._is_running():
@@ -60,23 +60,26 @@ class Replays:
                     "A replay of this console is under way. Wait until it has ended; see below."
                 )
             subject = wanted.source or "all"
-            begun = launch_replays(actions.platform, chosen)
-            if begun is not None:
-                with actions.audited(
-                    "dead_letters.replay", subject, letters=len(chosen), of_reason=wanted.reason
-                ) as ending:
-                    ending.detail = f"begun in Dagster: {', '.join(begun)}"
-                    ending.facts["backfills"] = begun
-                return tuple(begun)
-            self._start(wanted, by=actions.actor)
-            return ()
+            if not dagster_replays(actions.platform, chosen):
+                self._start(wanted, by=actions.actor)
+                return ()
+            begun: list[str] = []
+            with actions.audited(
+                "dead_letters.replay", subject, letters=len(chosen), of_reason=wanted.reason
+            ) as ending:
+                ending.facts["backfills"] = begun
+                for backfill in launch_replays(actions.platform, chosen):
+                    begun.append(backfill)  # noqa: PERF402  # it stands, if a later one fails
+                ending.detail = f"begun in Dagster: {', '.join(begun)}"
+            return tuple(begun)
 
     def _start(self, wanted: Wanted, *, by: str) -> None:
         """The child writes the audit log itself, so that it is right even if the console dies."""
         command = ["dead-letters", "replay", f"--by={by}", "--via=console", *wanted.arguments()]
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # read when the child has ended
         self._child = subprocess.Popen(
-            [sys.executable, "-c", _MAIN, *command],
+            # -P: no module of the folder that the console was started in is run.
+            [sys.executable, "-P", "-c", _MAIN, *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._said,

@@ -12,11 +12,11 @@ from urllib.parse import parse_qsl, quote
 import anyio
 from starlette.applications import Starlette
 from starlette.datastructures import ImmutableMultiDict, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
 from rag_platform.console import web
-from rag_platform.console.access import Access, Unknown, Visitor
+from rag_platform.console.access import Access, Unknown, Visitor, is_led_from_elsewhere
 from rag_platform.console.sessions import Sessions
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ _STATIC = "/static/"
 _LARGEST_FORM = 256 * 1024
 _MOST_FIELDS = 500
 _FORM_SECONDS = 20
+# PostgreSQL takes no text with it.
+_NO_TEXT = "The character of number 0 is none of a text."
 _FORM = "application/x-www-form-urlencoded"
 
 _POLICY = (
@@ -100,6 +102,8 @@ class Guard:
 
     async def _refusal(self, request: Request, session: dict[str, Any] | None) -> Response | None:
         """Why a request goes no further; None when it does."""
+        if "\0" in request.scope["path"] or b"%00" in request.scope["query_string"]:
+            return _refused(request, 400, _NO_TEXT)
         try:
             self.access.refuse_names(request.headers)
             visitor = self.access.visitor(request.headers, _address(request), session)
@@ -108,7 +112,10 @@ class Guard:
         if visitor is not None:
             request.state.user = visitor.name
             request.state.signed_in = visitor.by == "session"
-        if request.method not in ("GET", "HEAD"):
+        if request.method in ("GET", "HEAD"):
+            if is_led_from_elsewhere(request.headers):
+                return _refused(request, 403, "Another site asked for this.")
+        else:
             refusal = await self._change_refusal(request, visitor)
             if refusal is not None:
                 return refusal
@@ -125,7 +132,7 @@ class Guard:
         try:
             with anyio.fail_after(_FORM_SECONDS):
                 request.state.form = await _form(request)
-        except (_Unfit, TimeoutError) as error:
+        except (_Unfit, TimeoutError, ClientDisconnect) as error:
             too_large = isinstance(error, _TooLarge)
             return _refused(request, 413 if too_large else 400, str(error) or "It took too long.")
         # A program with the token is not led by a page: no browser sends its header for one.
@@ -183,8 +190,11 @@ async def _form(request: Request) -> ImmutableMultiDict[str, str]:
         if len(body) > _LARGEST_FORM:
             raise _TooLarge(f"The form has more than {_LARGEST_FORM:,} bytes.")
     try:
+        text = body.decode("ascii")
+        if "\0" in text or "%00" in text:
+            raise _Unfit(_NO_TEXT)
         fields = parse_qsl(
-            body.decode("ascii"),
+            text,
             keep_blank_values=True,
             max_num_fields=_MOST_FIELDS,
             errors="strict",

@@ -61,9 +61,14 @@ def form(request: Request) -> ImmutableMultiDict[str, str]:
 
 def number(request: Request, name: str, default: int | None = None) -> int | None:
     """A whole number of the query string, from 0; `default` for what is none."""
-    written = request.query_params.get(name, "")
+    found = whole(request.query_params.get(name, ""))
+    return default if found is None else found
+
+
+def whole(written: str) -> int | None:
+    """A whole number from 0, as large as every database holds; None for what is none."""
     fits = written.isascii() and written.isdigit() and len(written) <= 15
-    return int(written) if fits else default
+    return int(written) if fits else None
 
 
 def actions(request: Request) -> Actions:
@@ -103,7 +108,11 @@ def _moment(seconds: float | None) -> str:
 
 def _href(address: str | None) -> str:
     """An address that may be followed; `#` for what is no web address (`javascript:` and so on)."""
-    return address if address and urlsplit(address).scheme in ("http", "https") else "#"
+    try:
+        is_web = urlsplit(address or "").scheme in ("http", "https")
+    except ValueError:  # such as `http://[`
+        is_web = False
+    return address if address and is_web else "#"
 
 
 def _part(value: object) -> str:

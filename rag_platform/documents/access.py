@@ -146,6 +146,17 @@ class Scope:
             conditions.append(sa.or_(held.is_(None), *named))
         return sa.and_(*conditions)
 
+    def of_documents(self, source: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+        """Rows about documents that may be shown, by the column of their source; `documents` is
+        joined to them, outer. As for `within`, what is found is to be held against the rest."""
+        if self.tags is None:
+            return sa.true() if self.sources is None else source.in_(self.sources)
+        unguarded = [name for name in self.unguarded if self.has(name)]
+        return sa.or_(
+            sa.and_(documents.c.doc_id.is_not(None), self.within()),
+            sa.and_(documents.c.doc_id.is_(None), source.in_(unguarded)),
+        )
+
 
 # The platform's own view, and that of a person where nothing is guarded.
 EVERYTHING = Scope()

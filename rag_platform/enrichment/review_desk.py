@@ -125,7 +125,7 @@ class ReviewDesk:
         statement = (
             sa.select(*_COLUMNS, documents.c.acl, documents.c.seq.label("document"))
             .outerjoin(documents, documents.c.doc_id == reviews.c.doc_id)
-            .where(self._of_sources())
+            .where(self._scope.of_documents(reviews.c.source))
         )
         return statement if source is None else statement.where(reviews.c.source == source)
 

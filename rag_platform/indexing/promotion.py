@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from rag_platform.errors import PlatformError
+from rag_platform.errors import Overtaken, PlatformError
 from rag_platform.indexing.gate import Gate, Verdict
 from rag_platform.indexing.retirement import PROMOTIONS_LOCK, refuse_retired, retired
 from rag_platform.retrieval.live import CROWNING, live_index
@@ -102,14 +102,26 @@ class Promotions:
         self._check(index)
         return self._gate.verdicts(index, self.live())
 
-    def promote(self, index: str, *, actor: str, reason: str, force: bool = False) -> Promotion:
+    def promote(
+        self,
+        index: str,
+        *,
+        actor: str,
+        reason: str,
+        force: bool = False,
+        seen: str | None = None,
+    ) -> Promotion:
         """Let an index answer in place of the live one; nothing if it was made live already.
+
+        `seen` is what answered when this was decided: where another one does by now, nothing is
+        done, and `Overtaken` is raised.
 
         Where a gate does not pass, the row says `refused`, and what was live stays so, unless
         forced. Without a collection an index is refused in any case. Raises `UnusableIndex` and
         `Retired`.
         """
         with self._catalog.exclusive(PROMOTIONS_LOCK):
+            self._check_seen(seen)
             self._check(index)
             live, newest = self.live(), self._newest()
             if newest is not None and newest.live == index:
@@ -121,13 +133,14 @@ class Promotions:
                 return self._record("refused", index, live, live, actor, reason, facts)
             return self._record("promoted", index, index, live, actor, reason, facts)
 
-    def rollback(self, *, actor: str, reason: str) -> Promotion:
+    def rollback(self, *, actor: str, reason: str, seen: str | None = None) -> Promotion:
         """Let the version answer that answered before the live one. Without gates: it did already.
 
-        The same reason twice is one rollback. Raises `UnusableIndex` where there is none to go
-        back to, or it cannot answer.
+        `seen` as for `promote`. The same reason twice is one rollback. Raises `UnusableIndex` where
+        there is none to go back to, or it cannot answer.
         """
         with self._catalog.exclusive(PROMOTIONS_LOCK):
+            self._check_seen(seen)
             newest = self._newest()
             if newest is not None and (newest.action, newest.actor, newest.reason) == (
                 "rolled_back",
@@ -172,6 +185,14 @@ class Promotions:
                 "still kept. Promote another: rag-platform promote"
             )
         return kept[-1]
+
+    def _check_seen(self, seen: str | None) -> None:
+        live = self.live()
+        if seen not in (None, live):
+            raise Overtaken(
+                f"Nothing was done: {live} answers by now, not {str(seen)[:80]} as was shown. Look "
+                "again and decide again."
+            )
 
     def _check(self, index: str) -> None:
         if index not in self._indexes:

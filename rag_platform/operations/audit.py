@@ -69,7 +69,8 @@ class Audit:
     ) -> Iterator[Ending]:
         """Log what the block does: its beginning before it, its outcome after it.
 
-        An error of ours counts as refused, any other as failed; both are raised on.
+        An error of ours counts as refused, any other as failed; both are raised on. What it says is
+        the detail, unless the block has said that it was refused, and why.
         """
         started = {"at": time.time(), "actor": actor, "via": via, "action": action}
         with self._catalog.begin() as connection:
@@ -82,7 +83,8 @@ class Audit:
         try:
             yield ending
         except PlatformError as error:
-            ending.refuse(" ".join(str(error).split()))
+            if ending.outcome != "refused":
+                ending.refuse(" ".join(str(error).split()))
             raise
         except BaseException as error:
             ending.outcome, ending.detail = "failed", type(error).__name__

@@ -88,7 +88,11 @@ def documents_page(
     statement = (
         sa.select(table, documents.c.acl, documents.c.seq.label("document"))
         .outerjoin(documents, documents.c.doc_id == table.c.doc_id)
-        .where(_of_sources(table, scope, source), *_of_kind(table, stage, reason))
+        .where(
+            scope.of_documents(table.c.source),
+            _of_sources(table, scope, source),
+            *_of_kind(table, stage, reason),
+        )
         .order_by(table.c.seq.desc())
         .limit(most + 1)
     )

@@ -26,7 +26,11 @@ def escape(text: str) -> str:
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return printable(record.getMessage())
+        """A line; after an error that nobody expected, where it came from."""
+        lines = [record.getMessage()]
+        if record.exc_info and record.levelno >= logging.ERROR:
+            lines += self.formatException(record.exc_info).splitlines()
+        return "\n".join(map(printable, lines))
 
 
 def error_stream() -> TextIO:

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from rag_platform.errors import Overtaken
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.outbox import Outbox
 from rag_platform.storage.schema_models import rollouts
@@ -80,6 +81,12 @@ class Promotions:
         """The version that is tried, likewise."""
         rollout = self.rollout(model)
         return self._known(model, rollout.challenger if rollout else None)
+
+    def state(self, model: str) -> str:
+        """What serves and what is tried, in a line that another decision would change."""
+        rollout = self.rollout(model)
+        tried = [f"{rollout.challenger} {rollout.share} %"] if rollout else []
+        return ", ".join([self._ledger.champion(model) or "none", *tried])
 
     def previous(self, model: str) -> str | None:
         """The version that would serve again if the champion were rolled back."""
@@ -178,14 +185,18 @@ class Promotions:
         reason: str,
         run_id: str | None = None,
         facts: Mapping[str, Any] | None = None,
+        seen: str | None = None,
     ) -> Promotion:
         """Let a version serve all units: by default the challenger. Nothing if it does already.
 
+        `seen` is the `state` on which this was decided: where it is another one by now, nothing is
+        done, and `Overtaken` is raised.
         Another challenger is withdrawn: the champion that it was measured against is gone.
         """
         decision = Decision("promoted", actor, reason, run_id, facts)
         with self._alone(model):
             self._settle(model)
+            self._check_seen(model, seen)
             done = self._done(model, decision)
             if done is not None and version in (None, done.version):
                 return done
@@ -204,8 +215,9 @@ class Promotions:
         reason: str,
         run_id: str | None = None,
         facts: Mapping[str, Any] | None = None,
+        seen: str | None = None,
     ) -> Promotion:
-        """Undo the last change of what is served.
+        """Undo the last change of what is served; `seen` as for `promote`.
 
         A challenger that answers units is withdrawn, and the champion stays. Otherwise the version
         that served before serves again, and a challenger in shadow goes. Raises `NoSuchModel`
@@ -215,6 +227,7 @@ class Promotions:
         withdrawal = Decision("withdrawn", actor, reason, run_id, facts)
         with self._alone(model):
             self._settle(model)
+            self._check_seen(model, seen)
             done = self._done(model, decision, withdrawal)
             if done is not None:
                 return done
@@ -280,6 +293,13 @@ class Promotions:
                 f"{model}: version {version} is not the challenger, but {rollout.challenger} is."
             )
         return rollout
+
+    def _check_seen(self, model: str, seen: str | None) -> None:
+        if seen not in (None, self.state(model)):
+            raise Overtaken(
+                f"Nothing was done: what serves or is tried of {model} has changed since it was "
+                "shown. Look again and decide again."
+            )
 
     def _check(self, model: str, number: str) -> None:
         """Only what is whole may serve. Raises `NoSuchModel`, `UnusablePackage`."""

@@ -5,7 +5,7 @@ import contextlib
 from rag_platform.errors import PlatformError
 from rag_platform.operations.audit import Audit
 from rag_platform.platform import Platform
-from rag_platform_tests.console.visitor import Visitor, said
+from rag_platform_tests.console.visitor import Visitor, said, text_of
 
 
 def rows(visitor: Visitor, path: str = "/audit") -> list[list[str]]:
@@ -68,3 +68,10 @@ def test_fifty_a_page(visitor: Visitor, platform: Platform) -> None:
     assert found == [f"v{number}" for number in reversed(range(101))]
     assert path == ""
     assert visitor.get("/audit?before=x").status_code == 200
+
+
+def test_a_reason_is_no_essay(visitor: Visitor, platform: Platform) -> None:
+    answer = visitor.post("/indexes/rollback", live="v1", reason="x" * 501)
+    assert answer.status_code == 409
+    assert "at most 500" in text_of(answer)
+    assert Audit(platform.catalog).entries() == []

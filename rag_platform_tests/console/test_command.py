@@ -52,6 +52,7 @@ def test_it_is_not_served_to_everybody(
     result = CliRunner().invoke(group, ["console", "--host", host, "--port", "0"])
     assert result.exit_code == 1
     assert told in result.stderr
+    assert TOKEN not in os.environ, "a child would have it"
 
 
 def test_it_serves_who_knows_the_token(state: Path) -> None:

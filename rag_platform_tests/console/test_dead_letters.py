@@ -130,6 +130,9 @@ def test_letters_of_documents_for_others_are_not_there(
         connection.execute(hidden)
     assert "late.pdf" not in visitor.text("/dead-letters")
     assert "late.pdf" in reader_of(platform, "board").text("/dead-letters")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rag_platform.console.web.A_PAGE", 1)
+        assert len(one_by_one(visitor.html("/dead-letters"))) == 1, "late.pdf takes no place"
     doc_id = document_id(NOTES, "late.pdf")
     answer = visitor.post("/dead-letters/replay", source=NOTES, doc_id=doc_id)
     assert answer.status_code == 404
@@ -160,6 +163,7 @@ class Webserver(BaseHTTPRequestHandler):
     """Serves the assets of `notes` and takes every backfill."""
 
     asked: ClassVar[list[Any]] = []
+    takes: ClassVar[int]
 
     def do_POST(self) -> None:
         """GraphQL."""
@@ -179,7 +183,9 @@ class Webserver(BaseHTTPRequestHandler):
         if body["variables"]:
             self.asked.append(body["variables"]["params"])
             success = {"__typename": "LaunchBackfillSuccess", "backfillId": f"b{len(self.asked)}"}
-            data = {"launchPartitionBackfill": success}
+            refused = {"__typename": "PythonError", "message": "no room"}
+            taken = len(self.asked) <= self.takes
+            data = {"launchPartitionBackfill": success if taken else refused}
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps({"data": data}).encode())
@@ -191,7 +197,7 @@ class Webserver(BaseHTTPRequestHandler):
 @pytest.fixture
 def webserver(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """What Dagster's webserver was asked to launch."""
-    Webserver.asked = []
+    Webserver.asked, Webserver.takes = [], 10
     with ThreadingHTTPServer(("127.0.0.1", 0), Webserver) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         monkeypatch.setenv("DAGSTER_WEBSERVER_URL", f"http://127.0.0.1:{server.server_port}")
@@ -221,6 +227,21 @@ def test_dagster_replays_where_it_serves(
     assert (entry.subject, entry.outcome) == (NOTES, "done")
     assert entry.facts == {"letters": 2, "of_reason": None, "backfills": ["b1", "b2"]}
     assert shown.xpath("//a[text()='b1']/@href") == ["http://127.0.0.1:3000/runs/b/b1"]
+
+
+def test_what_has_begun_is_on_record_when_the_rest_is_refused(
+    visitor: Visitor, platform: Platform, webserver: list[Any]
+) -> None:
+    Webserver.takes = 1
+    unread = sa.update(dead_letters).where(dead_letters.c.key == "packed.zip")
+    with platform.catalog.begin() as connection:
+        connection.execute(unread.values(sha256=None, attempts=1))
+    answer = visitor.post("/dead-letters/replay", source=NOTES)
+    assert answer.status_code == 409
+    assert len(webserver) == 2
+    [entry] = Audit(platform.catalog).entries()
+    assert (entry.action, entry.facts["backfills"]) == ("dead_letters.replay", ["b1"])
+    assert "no room" in str(entry.detail)
 
 
 def test_what_is_in_quarantine_is_left(

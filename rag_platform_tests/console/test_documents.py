@@ -65,7 +65,7 @@ def test_documents_are_found_by_source_state_and_address(onlooker: Visitor) -> N
     assert rows(onlooker.html("/documents?state=gone")) == ["gone.md"]
     dead = rows(onlooker.html("/documents?state=dead"))
     assert sorted(dead) == ["access.yaml", "broken.pdf", "late.pdf", "packed.zip"]
-    for nothing in ("q=%25", "q=%00tea.mdx", "state=erased&source=wiki", "source=nobody"):
+    for nothing in ("q=%25", "q=tea.mdx", "state=erased&source=wiki", "source=nobody"):
         assert "No document is like that." in onlooker.text(f"/documents?{nothing}")
 
 
@@ -94,8 +94,11 @@ def test_what_is_for_others_is_not_there(onlooker: Visitor) -> None:
     assert said(onlooker.html(address(HIDDEN), 404).find(".//main")) == said(
         onlooker.html(address("no such document"), 404).find(".//main")
     )
-    # A document of another source under this one's address is none.
+    # A document of another source under this one's address is none, and an erased one neither.
     assert onlooker.get(address(HIDDEN).replace(NOTES, WIKI)).status_code == 404
+    elsewhere = address("erased.md").replace(NOTES, WIKI)
+    assert onlooker.get(elsewhere).status_code == 404
+    assert onlooker.get(f"{elsewhere}/receipt.json").status_code == 404
     # Who could read what was erased is not known any more, and the source has rules.
     assert onlooker.get(address("erased.md")).status_code == 404
     assert rows(onlooker.html("/documents?state=erased")) == []

@@ -141,8 +141,9 @@ def test_texts_are_not_shown_where_they_may_not_be(place: Place) -> None:
     platform = place.platform()
     visitor = visit(platform)
     page = visitor.html(f"/?q={TEA}")
-    assert len(results(page)) > 0
+    assert [said(result.find(".//h3")) for result in results(page)][0] == "tea.md"
     assert "four minutes" not in said(page)
+    assert "About tea" not in said(page)
     assert "show_content" in visitor.text("/")
     assert not page.xpath("//button[@formaction]")
     session = visitor.app.sessions.read(visitor.http.cookies["rag_platform"])

@@ -198,6 +198,27 @@ def test_decisions_about_what_has_changed_are_refused(visitor: Visitor, platform
     assert visitor.get("/indexes/v2/promote").status_code == 409
 
 
+@pytest.mark.parametrize("path", ["/indexes/v1/promote", "/indexes/rollback"])
+def test_who_waits_for_another_decision_is_overtaken_by_it(
+    visitor: Visitor, platform: Platform, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """The page was right when its form came, and no longer when its turn came."""
+    exclusive = Catalog.exclusive
+
+    def after_bob(self: Catalog, name: str, **how: Any) -> Any:
+        monkeypatch.undo()
+        platform.promotions.promote("v2", actor="bob", reason="first", force=True)
+        return exclusive(self, name, **how)
+
+    csrf = visitor.csrf()
+    monkeypatch.setattr(Catalog, "exclusive", after_bob)
+    answer = visitor.send(path, {"csrf": csrf, "live": "v1", "reason": "mine"})
+    assert (answer.status_code, platform.live()) == (409, "v2")
+    assert "v2 answers by now, not v1" in text_of(answer)
+    [entry] = Audit(platform.catalog).entries()
+    assert (entry.actor, entry.outcome) == ("ann", "refused")
+
+
 def test_retired_only_by_who_is_sure(visitor: Visitor, platform: Platform) -> None:
     answer = visitor.post("/indexes/v2/retire", reason="old")
     assert (answer.status_code, platform.vectors.names()) == (409, ["v1", "v2"])

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from rag_platform.operations.audit import Audit
 from rag_platform.platform import Platform
-from rag_platform.storage.schema import reviews
+from rag_platform.storage.schema import documents, reviews
 from rag_platform_tests.console.library import HIDDEN, NOTES, SCRIPT, Place
 from rag_platform_tests.console.test_documents import facts, reader_of, rows, table
 from rag_platform_tests.console.visitor import Visitor, said, visit
@@ -101,6 +101,27 @@ def test_what_is_for_others_is_not_reviewed(onlooker: Visitor) -> None:
         assert onlooker.get(f"/reviews/{none}").status_code == 404
     board = reader_of(onlooker.platform, "board")
     assert "sell the lighthouse" in board.text(f"/reviews/{hidden}")
+
+
+def test_what_is_for_others_hides_nothing_that_waits_behind_it(
+    visitor: Visitor, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag_platform.console.web.A_PAGE", 1)
+    monkeypatch.setattr("rag_platform.enrichment.review_desk._LOOK", 1)
+    hidden = sa.update(documents).where(documents.c.key == "cards.md").values(acl='["board"]')
+    with platform.catalog.begin() as connection:
+        connection.execute(hidden)
+    page = visitor.html("/reviews")
+    [first] = rows(page)
+    assert first != "cards.md"
+    begin = f"/reviews/{number(platform, first)}"
+    assert page.xpath("//a[@data-key='j']/@href") == [begin]
+    assert visitor.get("/reviews/next").headers["location"] == begin
+
+
+@pytest.mark.parametrize("after", ["1+" + "9" * 30, "nan+-1", "1", "x+y"])
+def test_a_place_that_is_none_is_the_beginning(onlooker: Visitor, after: str) -> None:
+    assert rows(onlooker.html(f"/reviews?after={after}"))[0] == "cards.md"
 
 
 def test_settings_may_keep_texts_off_the_reviews(place: Place) -> None:

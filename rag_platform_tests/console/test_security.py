@@ -2,10 +2,15 @@
 
 import ipaddress
 import logging
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 import yaml
 
@@ -224,6 +229,72 @@ def test_a_change_carries_the_token_of_its_session(here: Visitor) -> None:
     assert here.send("/sign-in", {"csrf": csrf}).status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("site", "mode", "dest", "status"),
+    [
+        ("cross-site", "no-cors", "image", 403),
+        ("same-site", "cors", "empty", 403),
+        ("cross-site", "navigate", "iframe", 403),
+        ("cross-site", "navigate", "document", 200),
+        ("same-origin", "cors", "empty", 200),
+        ("none", "navigate", "document", 200),
+    ],
+)
+def test_other_sites_lead_here_and_ask_for_nothing(
+    here: Visitor, site: str, mode: str, dest: str, status: int
+) -> None:
+    """A search costs time and is counted in an experiment: no picture of a page makes one."""
+    said = {"sec-fetch-site": site, "sec-fetch-mode": mode, "sec-fetch-dest": dest}
+    assert here.get("/audit", **said).status_code == status
+
+
+def test_no_text_has_the_character_of_number_zero(here: Visitor) -> None:
+    for path in ("/audit?action=%00", "/indexes/a%00"):
+        assert here.get(path).status_code == 400
+    answer = here.post("/indexes/rollback", live="v1", reason="a\0b")
+    assert answer.status_code == 400
+    assert "number 0" in text_of(answer)
+
+
+async def _asked(app: Any, path: str, *received: dict[str, Any], **scope: Any) -> list[Any]:
+    """What an application sends to a request that arrives so."""
+    sent: list[Any] = []
+    waiting = iter(received)
+
+    async def receive() -> dict[str, Any]:
+        return next(waiting)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asked = {"type": "http", "method": "GET", "path": path, "query_string": b"", **scope}
+    await app({"client": ("127.0.0.1", 1), "scheme": "http", **asked}, receive, send)
+    return sent
+
+
+def test_who_goes_away_while_a_form_is_read_is_no_error(here: Visitor) -> None:
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", FORM.encode())]
+    part = {"type": "http.request", "body": b"a=", "more_body": True}
+    gone = {"type": "http.disconnect"}
+    call = partial(_asked, here.app, "/sign-out", part, gone, method="POST", headers=headers)
+    assert anyio.run(call)[0]["status"] == 400
+
+
+def test_it_says_that_it_lives_while_every_thread_waits(here: Visitor) -> None:
+    async def asked() -> list[Any]:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = 1
+        free = threading.Event()
+        async with anyio.create_task_group() as others:
+            others.start_soon(anyio.to_thread.run_sync, free.wait)
+            await anyio.lowlevel.checkpoint()
+            with anyio.move_on_after(10):
+                sent = await _asked(here.app, "/healthz", headers=[])
+            free.set()
+        return sent
+
+    assert anyio.run(asked)[0]["status"] == 200
+
+
 def test_a_form_is_read_within_limits(here: Visitor) -> None:
     csrf, headers = here.csrf(), {"origin": ORIGIN}
     large = here.send("/sign-in", {"csrf": csrf, "name": "x" * 300_000})
@@ -313,9 +384,13 @@ def test_nobody_is_led_to_another_site(outside: Visitor, target: str) -> None:
     assert sign_in(outside, next=target).headers["location"] == "/"
 
 
-def test_guesses_are_counted(outside: Visitor, clock: Clock) -> None:
+def test_guesses_are_counted(
+    outside: Visitor, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(10):
-        assert sign_in(outside, token="wrong").status_code == 401
+        assert sign_in(outside, token="guess").status_code == 401
+    assert caplog.messages.count("a wrong token from 192.0.2.7") == 10
+    assert "guess" not in caplog.text
     assert sign_in(outside, token="wrong").status_code == 429
     assert sign_in(outside).status_code == 429
     right = {"authorization": f"Bearer {TOKEN}"}

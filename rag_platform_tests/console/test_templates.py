@@ -32,5 +32,6 @@ def test_templates_escape_and_miss_nothing() -> None:
     assert render(x="", y="https://example.org/?a=1&b=2", z="") == (
         " https://example.org/?a=1&amp;b=2 "
     )
+    assert render(x="", y="http://[", z="") == " # "
     with pytest.raises(Exception, match="undefined"):
         render(x="")

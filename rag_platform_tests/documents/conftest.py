@@ -26,8 +26,8 @@ class Docs:
         self, root: Path, *, limits: dict[str, Any], catalog: str | None, **source: Any
     ) -> None:
         self.folder = Folder(root / "docs")
-        self._home = root / "home"
-        self._catalog = {"catalog": catalog or new_catalog(self._home / "catalog.db")}
+        self.home = root / "home"
+        self._catalog = {"catalog": catalog or new_catalog(self.home / "catalog.db")}
         self._source = {"url": self.folder.root.as_uri(), "start": "2026-07-01", **source}
         self.platform = self.open(limits)
 
@@ -35,7 +35,7 @@ class Docs:
         """A platform on the same state, with other limits perhaps."""
         settings = Settings.model_validate(
             {
-                "home": self._home,
+                "home": self.home,
                 "sources": {SOURCE: self._source},
                 "indexes": {"docs_v1": {}},
                 "live": "docs_v1",

@@ -1,6 +1,8 @@
 """enriched_docs: one status for each document, whatever comes, goes, changes and is replayed."""
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -333,29 +335,30 @@ def picture(world: World) -> Any:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_killed_at_any_commit_and_run_again(make_world: MakeWorld, *, after: bool) -> None:
-    def prepared() -> World:
-        world = make_world()
-        world.gateway = {"extractive": {**PLAIN, "document_summary": _broken_for_cards}}
-        world.folder.write("a.md", text("loans"))
-        world.folder.write("b.md", text("loans", "sure 0.5"))
-        world.folder.write("c.md", text("cards"))
-        world.sync(FIRST)
-        world.folder.write("a.md", text("loans", "sure 0.4"))
-        world.folder.write("b.md", text("loans", "more"))
-        world.folder.remove("c.md")
-        world.folder.write("d.md", text("cards", "sure 0.6"))
-        world.run(SECOND)
-        return world
-
-    undisturbed = prepared()
-    undisturbed.enrich(SECOND)
-    expected = picture(undisturbed)
+def test_killed_at_any_commit_and_run_again(world: World, tmp_path: Path, *, after: bool) -> None:
+    world.gateway = {"extractive": {**PLAIN, "document_summary": _broken_for_cards}}
+    world.folder.write("a.md", text("loans"))
+    world.folder.write("b.md", text("loans", "sure 0.5"))
+    world.folder.write("c.md", text("cards"))
+    world.sync(FIRST)
+    world.folder.write("a.md", text("loans", "sure 0.4"))
+    world.folder.write("b.md", text("loans", "more"))
+    world.folder.remove("c.md")
+    world.folder.write("d.md", text("cards", "sure 0.6"))
+    world.run(SECOND)
+    world.platform.close()
+    prepared = shutil.copytree(world.home, tmp_path / "prepared")
+    world.open()
+    world.enrich(SECOND)
+    expected = picture(world)
     assert {row[0] for row in expected[0].values()} == {"published", "in_review"}
     turn = 0
     while True:
         turn += 1
-        world = prepared()
+        world.platform.close()
+        shutil.rmtree(world.home)
+        shutil.copytree(prepared, world.home)
+        world.open()
         with tripped(COMMIT, turn, after=after, act=raise_killed) as counter:
             try:
                 world.enrich(SECOND)
@@ -391,7 +394,6 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         import tempfile
-        from pathlib import Path
 
         self.folder = tempfile.TemporaryDirectory()
         self.world = World(Path(self.folder.name))

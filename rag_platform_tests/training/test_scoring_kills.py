@@ -122,11 +122,12 @@ def test_a_day_that_was_killed_ends_as_it_would_have(
     weekly.batch(DAY, count=150)
     weekly.catalog.close()
     points: dict[str, tuple[type, str, bool]] = {
-        "after_the_scores": (ScoreTables, "write", True),
-        "after_the_drift": (DriftLog, "record", True),
         "after_the_count": (Promotions, "count", True),
         "after_the_end": (Promotions, end, True),
     }
+    if end == "step":  # so far, all ends go the same way
+        points["after_the_scores"] = (ScoreTables, "write", True)
+        points["after_the_drift"] = (DriftLog, "record", True)
     states: dict[str, Any] = {}
     for name in ("undisturbed", *points):
         copy = place.copy(name)

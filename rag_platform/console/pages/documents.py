@@ -33,7 +33,7 @@ def listed(request: Request) -> Response:
     platform = web.platform(request)
     wanted = request.query_params
     source = wanted.get("source") or None
-    text = wanted.get("q", "").strip()[:_LONGEST_WORDS].replace("\0", "")
+    text = wanted.get("q", "").strip()[:_LONGEST_WORDS]
     state = wanted.get("state") or None
     before = web.number(request, "before")
     rows: list[Any]
@@ -83,8 +83,8 @@ def document(request: Request) -> Response:
     platform = web.platform(request)
     seen = scope(request)
     found = life.life(platform.catalog, seen, source, doc_id)
-    erased = receipts.newest(platform.catalog, doc_id=doc_id, most=1)
-    if found is None and not (erased and seen.allows_forgotten(source)):
+    erasure = _erasure(request, source, doc_id)
+    if found is None and erasure is None:
         raise web.NoSuchPage("There is no such document, or not for you. It may have been erased.")
     text = _text(request, found) if found else None
     shown = _excerpt(request, text) if text and platform.settings.show_content else None
@@ -95,7 +95,7 @@ def document(request: Request) -> Response:
         doc_id=doc_id,
         life=found,
         known=found.known if found else None,
-        erasure=erased[0] if erased else None,
+        erasure=erasure,
         text=text,
         excerpt=shown,
         show_content=platform.settings.show_content,
@@ -106,6 +106,14 @@ def document(request: Request) -> Response:
         most_changes=life.MOST_CHANGES,
         links=links(request),
     )
+
+
+def _erasure(request: Request, source: str, doc_id: str) -> receipts.Erasure | None:
+    """The newest request to erase a document; None without one, or where it is not to be shown."""
+    if not scope(request).allows_forgotten(source):
+        return None
+    catalog = web.platform(request).catalog
+    return next(iter(receipts.newest(catalog, sources=[source], doc_id=doc_id, most=1)), None)
 
 
 def _address(request: Request) -> tuple[str, str]:
@@ -153,11 +161,11 @@ def run(request: Request) -> Response:
 def receipt(request: Request) -> Response:
     """The receipt of an erasure, as `rag-platform receipts --json` prints it."""
     source, doc_id = _address(request)
-    erased = receipts.newest(web.platform(request).catalog, doc_id=doc_id, most=1)
-    if not erased or erased[0].source != source or not scope(request).allows_forgotten(source):
+    erasure = _erasure(request, source, doc_id)
+    if erasure is None:
         raise web.NoSuchPage("There is no such receipt.")
-    body = json.dumps(erased[0].as_json(), indent=2)
-    name = f"receipt-{erased[0].id}.json"
+    body = json.dumps(erasure.as_json(), indent=2)
+    name = f"receipt-{erasure.id}.json"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(body, media_type="application/json", headers=headers)
 

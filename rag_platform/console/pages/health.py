@@ -12,8 +12,8 @@ from rag_platform.console import web
 logger = logging.getLogger(__name__)
 
 
-def alive(_: Request) -> Response:
-    """The process answers."""
+async def alive(_: Request) -> Response:
+    """The process answers, also while all of its threads wait."""
     return PlainTextResponse("alive")
 
 

@@ -175,9 +175,10 @@ def promote(request: Request) -> Response:
     """Let a version answer. Nothing is done where another one answers than was shown."""
     platform, form = web.platform(request), web.form(request)
     name, reason = _name(platform, request), reason_of(form)
-    _unchanged(platform, form)
     force = form.get("force") == "yes"
-    row = web.actions(request).promote_index(name, reason=reason, force=force)
+    row = web.actions(request).promote_index(
+        name, reason=reason, force=force, seen=form.get("live", "")
+    )
     if row.action == "refused":
         problems = "; ".join(row.problems)
         said = f"{row.index}: refused, {row.live} goes on answering. {problems}"
@@ -190,8 +191,7 @@ def roll_back(request: Request) -> Response:
     """Let the version answer again that answered before."""
     form = web.form(request)
     reason = reason_of(form)
-    _unchanged(web.platform(request), form)
-    row = web.actions(request).roll_back_index(reason=reason)
+    row = web.actions(request).roll_back_index(reason=reason, seen=form.get("live", ""))
     return web.say_at(request, "/indexes", f"{row.live} answers again.")
 
 
@@ -219,16 +219,6 @@ def _others(platform: "Platform", name: str) -> list[str]:
     live = platform.live()
     known = names_of(platform.settings, platform.catalog)
     return sorted((each for each in known if each != name), key=lambda each: each != live)
-
-
-def _unchanged(platform: "Platform", form: Mapping[str, str]) -> None:
-    """Who decides has seen what answers now: two people at a time would else undo each other."""
-    live, shown = platform.live(), form.get("live", "")
-    if shown != live:
-        raise Refused(
-            f"Nothing was done: {live} answers by now, not {shown[:80]} as was shown. Look again "
-            "and decide again."
-        )
 
 
 def _minute(at: float) -> str:

@@ -1,7 +1,7 @@
 """Models: what serves, what is tried beside it, by which gates, and changing that."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -65,7 +65,7 @@ def model(request: Request) -> Response:
         chart=_chart(platform, spec, weeks),
         drift=DriftLog(platform.catalog).recent(name, limit=_DRIFTS),
         versions=_registered(platform, name, now),
-        shown=_shown(now),
+        state=promotions.state(name),
         withdraws=rollout.challenger if rollout and rollout.share > 0 else None,
         previous=previous,
         scored=now.enabled and platform.settings.models[name].scoring is not None,
@@ -147,19 +147,20 @@ def promote(request: Request) -> Response:
     """Let a version serve all units. Nothing is done where another one serves than was shown."""
     platform, spec, form = web.platform(request), _spec(request), web.form(request)
     reason, version = reason_of(form), form.get("version", "")
-    now = _unchanged(platform, spec.name, form)
+    now = standing(platform.settings, platform.models.promotions, spec.name)
     if version not in _registered(platform, spec.name, now):
         raise Refused(f"{spec.name}: there is no version {version[:40]!r} to promote.")
-    row = web.actions(request).promote_model(spec.name, version, reason=reason)
+    row = web.actions(request).promote_model(
+        spec.name, version, reason=reason, seen=form.get("shown", "")
+    )
     return web.say_at(request, _address(spec.name), f"Version {row.version} serves.")
 
 
 def roll_back(request: Request) -> Response:
     """Undo the last change of what serves."""
-    platform, spec, form = web.platform(request), _spec(request), web.form(request)
+    spec, form = _spec(request), web.form(request)
     reason = reason_of(form)
-    _unchanged(platform, spec.name, form)
-    row = web.actions(request).roll_back_model(spec.name, reason=reason)
+    row = web.actions(request).roll_back_model(spec.name, reason=reason, seen=form.get("shown", ""))
     said = f"Version {row.champion} serves."
     if row.action == "withdrawn":
         said = f"Version {row.version} is tried no longer. {said}"
@@ -177,25 +178,6 @@ def _spec(request: Request) -> "ModelSpec":
 
 def _address(name: str) -> str:
     return f"/models/{quote(name, safe='')}"
-
-
-def _shown(now: Standing) -> str:
-    """What serves and what is tried, as a form carries it."""
-    champion = now.champion.version if now.champion else "none"
-    return (
-        f"{champion}, {now.rollout.challenger} {now.rollout.share} %" if now.rollout else champion
-    )
-
-
-def _unchanged(platform: "Platform", name: str, form: Mapping[str, Any]) -> Standing:
-    """Who decides has seen what serves now: two people at a time would else undo each other."""
-    now = standing(platform.settings, platform.models.promotions, name)
-    if form.get("shown") != _shown(now):
-        raise Refused(
-            f"Nothing was done: what serves or is tried of {name} has changed since it was shown. "
-            "Look again and decide again."
-        )
-    return now
 
 
 ROUTES = [

@@ -58,8 +58,9 @@ def listed(request: Request) -> Response:
 def _place(request: Request) -> tuple[float, int] | None:
     """After which review a page begins, as the page before it says."""
     try:
-        due_at, number = request.query_params.get("after", "").split(" ")
-        return float(due_at), int(number)
+        due_at, written = request.query_params.get("after", "").split(" ")
+        number = web.whole(written)
+        return None if number is None else (float(due_at), number)
     except ValueError:
         return None
 
@@ -91,6 +92,7 @@ def _page(
         review=review,
         fields={name: as_written(fields.get(name)).splitlines() for name in CORRECTABLE},
         label=fields.get("label") or review.label,
+        is_corrected=written is not None,
         form=written or {name: as_written(review.fields.get(name)) for name in CORRECTABLE},
         is_list=is_list,
         names=_NAMES,

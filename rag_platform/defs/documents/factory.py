@@ -112,14 +112,23 @@ def _parsed(name: str, settings: Settings) -> dg.AssetsDefinition:
     def parsed_docs(
         context: dg.AssetExecutionContext, config: ParsedDocsConfig, platform: PlatformResource
     ) -> dg.MaterializeResult:
+        from rag_platform.compute.fill import fill
+        from rag_platform.compute.jobs import Job
+
         def told(key: str, page: int, pages: int) -> None:
             context.log.info(f"{key}: page {page:,} of {pages:,}")
 
         keys = config.retry_keys
         retry = config.retry_dead_letters if keys is None else frozenset(keys)
+        parts = platform.parts
+        with one_line():
+            job = Job("parsed_docs", name)
+            filled = {} if retry else fill(parts, job, context.partition_keys)
         for window in context.partition_keys:
             with one_line():
-                result = platform.parts.parsed(name).run(window, retry=retry, watch=told)
+                result = parts.parsed(name).run(
+                    window, retry=retry, watch=told, filled=filled.get(window)
+                )
             context.add_asset_metadata(metadata.figures(asdict(result)), partition_key=window)
         return dg.MaterializeResult()
 
@@ -224,10 +233,15 @@ def _embeddings(name: str, settings: Settings, index: str) -> dg.AssetsDefinitio
     def embeddings(
         context: dg.AssetExecutionContext, platform: PlatformResource
     ) -> dg.MaterializeResult:
+        from rag_platform.compute.fill import fill
+        from rag_platform.compute.jobs import Job
+
         parts = platform.parts
+        with one_line():
+            filled = fill(parts, Job("embeddings", name, index), context.partition_keys)
         for window in context.partition_keys:
             with one_line():
-                result = parts.embeddings(name, index).run(window)
+                result = parts.embeddings(name, index).run(window, filled=filled.get(window))
             cost = parts.cost_microusd(index, result.embedded_tokens)
             context.add_asset_metadata(
                 metadata.figures(asdict(result)) | {"estimated cost in USD": cost / 1_000_000},

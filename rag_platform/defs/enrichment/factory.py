@@ -1,7 +1,7 @@
 """The enrichment of one source: three steps that ask a model, and the stage that publishes."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -19,8 +19,11 @@ from rag_platform.defs.shared import (
 from rag_platform.resources.platform import PlatformResource
 from rag_platform.settings import Settings
 
+if TYPE_CHECKING:
+    from rag_platform.compute.jobs import Stage
+
 _BACKFILL = "dagster/backfill"  # the tag of a backfill's runs
-_STEPS = {
+_STEPS: "dict[Stage, str]" = {
     "entities": "People, organizations, dates and topics of every document, as far as its text "
     "bears them out.",
     "summary": "A summary of every document, with the help of its entities.",
@@ -49,7 +52,7 @@ def chain(source: str, settings: Settings) -> list[dg.AssetsDefinition]:
     return [*steps, _enriched(source, settings)]
 
 
-def _step(source: str, stage: str, above: str, settings: Settings) -> dg.AssetsDefinition:
+def _step(source: str, stage: "Stage", above: str, settings: Settings) -> dg.AssetsDefinition:
     # Without a key extractive methods stand in: nothing is waited for.
     is_remote = bool(os.environ.get("OPENAI_API_KEY"))
 
@@ -66,6 +69,9 @@ def _step(source: str, stage: str, above: str, settings: Settings) -> dg.AssetsD
     def answers(
         context: dg.AssetExecutionContext, config: StepConfig, platform: PlatformResource
     ) -> dg.MaterializeResult:
+        from rag_platform.compute.fill import fill
+        from rag_platform.compute.jobs import Job
+
         parts = platform.parts
         step = getattr(parts.enrichment(source), stage)
         if settings.llm.batch_backfills and _BACKFILL in context.run.tags:
@@ -73,9 +79,12 @@ def _step(source: str, stage: str, above: str, settings: Settings) -> dg.AssetsD
                 tenant = settings.sources[source].tenant
                 batches = parts.llm.batches(f"{source}/{stage}", tenant)
                 step.prefetch(context.partition_keys, batches.prefetch)
+        with one_line():
+            job = Job(stage, source)
+            filled = {} if config.retry_failed else fill(parts, job, context.partition_keys)
         for window in context.partition_keys:
             with one_line():
-                result = step.run(window, retry=config.retry_failed)
+                result = step.run(window, retry=config.retry_failed, filled=filled.get(window))
             context.add_asset_metadata(
                 metadata.of_step(parts, step, window, result), partition_key=window
             )

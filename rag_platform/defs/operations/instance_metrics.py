@@ -40,6 +40,8 @@ _CLOSED = (
     BulkActionStatus.FAILED,
     BulkActionStatus.CANCELED,
 )
+# Prometheus has a label `job` of its own, for what it scrapes.
+_LABEL = "job_name"
 _JOB = RunRows.c.pipeline_name.label("job")
 _COUNT = sa.func.count().label("n")
 
@@ -71,13 +73,11 @@ def instance_families(instance: dg.DagsterInstance, now: float) -> Iterator[Fami
 def _runs(instance: dg.DagsterInstance, now: float) -> Iterator[Family]:
     """How many there are, how long those took that ended, how long the others are there."""
     jobs = Names(most=_MOST)
-    found = gauge(
-        "runs", "Runs that have not ended, or did within 24 hours, by job.", "job", "status"
-    )
+    found = gauge("runs", "Runs that have not ended, or did within 24 hours.", _LABEL, "status")
     total = gauge("runs_now", "Runs that have not ended.", "status")
     oldest = gauge("oldest_run_seconds", "Since the oldest run of a status was created.", "status")
     took = histogram(
-        "run_seconds", "Seconds of the runs that succeeded within 24 hours. No counter.", "job"
+        "run_seconds", "Seconds of the runs that succeeded within 24 hours. No counter.", _LABEL
     )
     for status in _UNDER_WAY:
         total.add(0, _shown(status))
@@ -111,21 +111,18 @@ def _runs(instance: dg.DagsterInstance, now: float) -> Iterator[Family]:
 def _last_runs(instance: dg.DagsterInstance, now: float) -> Iterator[Family]:
     """How the last run of each job ended, of the jobs that ran within 30 days."""
     jobs = Names(most=_MOST)
-    failed = gauge("last_run_failed", "1 where the run of a job that ended last failed.", "job")
-    at = gauge("last_success_timestamp_seconds", "When a run of a job last succeeded.", "job")
-    turn = sa.func.row_number().over(
-        partition_by=_JOB, order_by=(RunRows.c.end_time.desc().nulls_last(), RunRows.c.id.desc())
-    )
-    ended = sa.select(_JOB, RunRows.c.status, turn.label("turn")).where(
-        _ended_since(now - RECENT_S, ("SUCCESS", "FAILURE"))
-    )
-    newest = ended.subquery()
-    for row in _rows(instance, sa.select(newest).where(newest.c.turn == 1)):
-        failed.add(row.status == "FAILURE", jobs(row.job))
-    last = sa.select(_JOB, sa.func.max(RunRows.c.end_time).label("at")).group_by(_JOB)
-    for row in _rows(instance, last.where(_ended_since(now - RECENT_S, ("SUCCESS",)))):
-        if row.at is not None:
-            at.add(row.at, jobs(row.job))
+    failed = gauge("last_run_failed", "1 where the run of a job that ended last failed.", _LABEL)
+    at = gauge("last_success_timestamp_seconds", "When a run of a job last succeeded.", _LABEL)
+    last = sa.select(_JOB, RunRows.c.status, sa.func.max(RunRows.c.end_time).label("at"))
+    recent = last.where(_ended_since(now - RECENT_S, ("SUCCESS", "FAILURE")))
+    ends: dict[str, dict[str, float]] = {}
+    for row in _rows(instance, recent.group_by(_JOB, RunRows.c.status)):
+        ends.setdefault(row.job, {})[row.status] = row.at or 0.0
+    for job, by_status in ends.items():
+        failure, success = by_status.get("FAILURE", -1.0), by_status.get("SUCCESS", -1.0)
+        failed.add(failure > success, jobs(job))
+        if success > 0:
+            at.add(success, jobs(job))
     yield from (failed, at)
 
 

@@ -4,6 +4,7 @@ import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.scheduler.instigation import TickStatus
@@ -58,7 +59,7 @@ def _catalog(platform: Platform) -> None:
         {**call, **paid, "call_id": None, "purpose": "v1/embeddings", "prompt": None},
     )
     put(catalog, llm_cooldowns, {"model": MODEL, "until": now + 3_600})
-    put(catalog, step_letters, source="notes", stage="classified", reason="no_label")
+    put(catalog, step_letters, {"source": "notes", "stage": "classified", "reason": "no_label"})
     put(catalog, audit_log, {"action": "index.promote", "via": "console", "outcome": "done"})
     measures = m.Measures(catalog)
     for gauge in (m.RECONCILE_DRIFTED, m.RECONCILE_UNREPAIRED, m.RECONCILE_ORPHANS):
@@ -89,7 +90,7 @@ def _rides(platform: Platform) -> None:
     from rag_platform.rides.report import report_schema
     from rag_platform.rides.tables import REPORT, DayTables
 
-    figures = dict.fromkeys(report_schema().names, 0)
+    figures: dict[str, Any] = dict.fromkeys(report_schema().names, 0)
     figures |= {"rides": 9, "anomalies": 1, "clusters": 2, "summarized": 2, "drifted": ["fare"]}
     table = pa.Table.from_pylist([figures], report_schema())
     day = datetime.now(UTC).date() - timedelta(days=1)
@@ -111,5 +112,12 @@ def _dagster(home: Path) -> None:
         instance.event_log_storage.set_concurrency_slots("llm_api", 5)
         for kind in instance.get_required_daemon_types():
             instance.add_daemon_heartbeat(DaemonHeartbeat(now, kind, "d", []))
+        failed = dg.AssetCheckEvaluation(
+            dg.AssetKey(["notes", "clean_docs"]),
+            check_name="enough_documents",
+            passed=False,
+            severity=dg.AssetCheckSeverity.ERROR,
+        )
+        instance.report_runless_asset_event(failed)
         put_automation(instance, "notifications", {now - 20: TickStatus.SKIPPED})
         put_automation(instance, "new_notes", {now - 20: TickStatus.FAILURE})

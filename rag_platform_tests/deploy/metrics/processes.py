@@ -72,19 +72,18 @@ def exporter(folder: Path) -> Iterator[Exporter]:
 class Prometheus:
     """A server to be asked."""
 
-    url: str
+    client: httpx.Client
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """The samples of an expression now, each with `metric` and `value`."""
-        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expr}, timeout=30).json()
+        answer = self.client.get("/api/v1/query", params={"query": expr}).json()
         assert answer["status"] == "success", (expr, answer)
         found: list[dict[str, Any]] = answer["data"]["result"]
         return found
 
     def firing(self) -> dict[str, dict[str, Any]]:
         """The alerts that fire, by name, with `labels` and `annotations`."""
-        answer = httpx.get(f"{self.url}/api/v1/alerts", timeout=30).json()
-        alerts = answer["data"]["alerts"]
+        alerts = self.client.get("/api/v1/alerts").json()["data"]["alerts"]
         return {each["labels"]["alertname"]: each for each in alerts if each["state"] == "firing"}
 
 
@@ -115,20 +114,22 @@ def prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    found = Prometheus(f"http://127.0.0.1:{port}")
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
     try:
         deadline = time.monotonic() + _START_S
-        while not _is_ready(found.url):
+        while not _is_ready(client):
             told = (folder / "log").read_text("utf-8")
-            assert server.poll() is None and time.monotonic() < deadline, told
+            assert server.poll() is None, told
+            assert time.monotonic() < deadline, told
             time.sleep(0.1)
-        yield found
+        yield Prometheus(client)
     finally:
+        client.close()
         server.kill()
         server.wait()
 
 
-def _is_ready(url: str) -> bool:
+def _is_ready(client: httpx.Client) -> bool:
     with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"{url}/-/ready", timeout=2).status_code == 200
+        return client.get("/-/ready").status_code == 200
     return False

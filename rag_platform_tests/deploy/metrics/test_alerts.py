@@ -48,11 +48,8 @@ class Case:
 
 def one(series: str, good: float, bad: float, **others: float) -> Case:
     """A series that turns; `others` stay as they are."""
-    return Case({f"rag_platform_{series}": turn(good, bad)} | _others(others))
-
-
-def _others(others: Mapping[str, float]) -> dict[str, Sequence[float]]:
-    return {f"rag_platform_{name}": always(value) for name, value in others.items()}
+    same = {f"rag_platform_{name}": always(value) for name, value in others.items()}
+    return Case({f"rag_platform_{series}": turn(good, bad), **same})
 
 
 def lost(collector: str) -> Case:
@@ -104,7 +101,7 @@ def _confidence() -> Case:
 
 def _failures() -> Case:
     """The first failure there is an hour on, the second two and a half hours later."""
-    counts: list[float | None] = [None] * 12 + [1] * 30 + [2] * 30
+    counts: list[float | None] = [*[None] * 12, *[1.0] * 30, *[2.0] * 30]
     name = 'rag_platform_vector_store_failures_total{index="v1",operation="upsert"}'
     return Case({name: counts}, fires=(65, 85, 215), quiet=(QUIET, 120, 300))
 
@@ -190,7 +187,7 @@ CASES: dict[str, list[Case]] = {
         )
     ],
     "MlflowDown": [lost("mlflow")],
-    "RunFailed": [one('last_run_failed{job="notes"}', 0, 1)],
+    "RunFailed": [one('last_run_failed{job_name="notes"}', 0, 1)],
     "GateFailing": [
         one(
             'asset_check_failed{asset="notes/clean_docs",check="few",severity="error"}',

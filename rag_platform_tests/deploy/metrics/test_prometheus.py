@@ -70,10 +70,8 @@ def test_alerts_speak_of_metrics_that_there_are(seen: Prometheus) -> None:
     """What is misspelled is no error for Prometheus: it never fires."""
     rules = yaml.safe_load((DEPLOY / "prometheus" / "rag_platform.rules.yml").read_text("utf-8"))
     expressions = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    expressions += _expressions().values()
     wanted = {name for expr in expressions for name in re.findall(r"\brag_platform_\w+", expr)}
-    wanted |= {
-        name for expr in _expressions().values() for name in re.findall(r"\brag_platform_\w+", expr)
-    }
     known = {each["metric"]["__name__"] for each in seen.query('{__name__=~"rag_platform_.+"}')}
     assert wanted - known == set()
 
@@ -81,12 +79,14 @@ def test_alerts_speak_of_metrics_that_there_are(seen: Prometheus) -> None:
 def test_what_is_wrong_fires(seen: Prometheus) -> None:
     """What the platform was filled with, in words for people."""
     wrong = {"ReviewOverdue", "DeadLetters", "ModelDrift", "ModelGateFailed", "RunFailed"}
+    wrong |= {"GateFailing", "AutomationFailing"}
     firing = _until(lambda: wrong <= (found := seen.firing()).keys() and found)
     told = {name: firing[name]["annotations"]["summary"] for name in wrong}
     assert told["ReviewOverdue"] == "notes: 1 reviews are overdue"
     assert told["ModelGateFailed"] == "tiny_model: the newest candidate did not pass accuracy"
     assert told["RunFailed"] == "The last run of wiki failed"
     assert firing["ModelDrift"]["annotations"]["runbook_url"] == "docs/failures/model-drift.md"
+    assert told["GateFailing"] == "notes/clean_docs: the gate enough_documents failed"
     assert firing["AutomationFailing"]["labels"]["name"] == "new_notes"
     assert not {"ExporterDown", "CatalogDown", "BudgetSpent", "ClockJump"} & firing.keys()
 

@@ -44,6 +44,7 @@ def test_who_fails_takes_no_other_along(caplog: pytest.LogCaptureFixture) -> Non
     with caplog.at_level(logging.WARNING):
         first, second = scraped(exporter), scraped(exporter)
     assert first["good"] == {(): 1}
+    assert first["clock_seconds"][()] == pytest.approx(time.time(), abs=60)
     assert second["good"] == {(): 2}
     assert "bad" not in first
     assert first["collector_success"] == {("good",): 1}  # and 0 for the other
