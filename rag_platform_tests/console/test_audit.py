@@ -2,9 +2,14 @@
 
 import contextlib
 
+import pytest
+
+from rag_platform.actions import Actions
+from rag_platform.erasure.subjects import NoSuchDocument, StillThere
 from rag_platform.errors import PlatformError
 from rag_platform.operations.audit import Audit
 from rag_platform.platform import Platform
+from rag_platform_tests.console.library import NOTES
 from rag_platform_tests.console.visitor import Visitor, said, text_of
 
 
@@ -68,6 +73,15 @@ def test_fifty_a_page(visitor: Visitor, platform: Platform) -> None:
     assert found == [f"v{number}" for number in reversed(range(101))]
     assert path == ""
     assert visitor.get("/audit?before=x").status_code == 200
+
+
+def test_a_refused_erasure_leaves_no_key(platform: Platform) -> None:
+    for key, error in (("tea.md", StillThere), ("former-name.md", NoSuchDocument)):
+        with pytest.raises(error, match=key):
+            Actions(platform, "ann", "cli").request_erasure(NOTES, [key], reason="asked for")
+        [entry, *_] = Audit(platform.catalog).entries()
+        assert (entry.outcome, entry.detail) == ("refused", error.__name__)
+        assert key not in str(entry)
 
 
 def test_a_reason_is_no_essay(visitor: Visitor, platform: Platform) -> None:

@@ -8,6 +8,7 @@ from lxml import html
 
 from rag_platform.operations.audit import Audit
 from rag_platform.platform import Platform
+from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import index_evaluations, search_log
 from rag_platform_tests.console.library import Place
 from rag_platform_tests.console.visitor import Visitor, said, text_of, visit
