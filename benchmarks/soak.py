@@ -94,6 +94,7 @@ class Soak:
         self.editor = Editor(
             place.client(), place.documents, random.Random(seed + 2), _EDIT_EVERY_S
         )
+        self._dice = random.Random(seed + 3)
         self.report = Report()
         self.platform = Platform(load())
         self._ended = threading.Event()
@@ -172,6 +173,7 @@ class Soak:
         return [
             lambda: checks.runs_have_ended(instance),
             lambda: checks.nothing_is_held(self._place, self.platform, instance),
+            lambda: checks.searches_find(self._place, self.platform, self._dice),
             lambda: checks.pages_sum(self.platform),
             lambda: checks.index_agrees(self.platform),
             lambda: checks.money_is_right(self._server, self.platform, spans, _DAILY_USD),
@@ -254,7 +256,7 @@ def main() -> int:
     parser.add_argument("--schedule", default="*/3 * * * *", help="of the source, as of cron")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    for noisy in ("httpx", "alembic", "botocore", "rag_platform"):
+    for noisy in ("httpx", "httpx2", "alembic", "botocore", "rag_platform"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     wanted = [kind for kind in options.only.split(",") if kind] or list(KINDS)
     kinds = [kind for kind in wanted if can(kind)]

@@ -2,12 +2,13 @@
 
 import collections
 import json
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from soak_documents import contents, differences, expected, found
+from soak_documents import contents, differences, documents, expected, found
 from soak_place import CHAT, EMBEDDER, INDEX, Place, strays
 
 from rag_platform.platform import Platform
@@ -43,10 +44,21 @@ def is_searchable(place: Place, platform: Platform) -> Verdict:
     return Verdict("what the source holds is searchable, once", tuple(problems), said)
 
 
+def searches_find(place: Place, platform: Platform, dice: random.Random) -> Verdict:
+    """A word of a document finds the passage that it stands in."""
+    wanted = expected(contents(place.client(), place.documents))
+    problems = []
+    with platform.searcher() as searcher:
+        for key in dice.sample(sorted(wanted), 5):
+            word = dice.choice(sorted(wanted[key]))
+            results = searcher.search(word, 10)
+            if not any(word in result.text.lower() for result in results):
+                problems.append(f"{key}: {word} is not found")
+    return Verdict("a search finds what it must", tuple(problems), "5 searches")
+
+
 def dead_letters_are_planted(place: Place, platform: Platform) -> Verdict:
     """The documents that cannot be read, and no others."""
-    from soak_documents import documents
-
     keys = documents(place.client(), place.documents)
     planted = {key for key in keys if not key.endswith(".md")}
     with platform.catalog.read() as connection:
@@ -64,6 +76,7 @@ def pages_sum(platform: Platform) -> Verdict:
                count(c.seq) as changes, count(c.outcome) as decided
         from passes p left join changes c
           on c.source = p.source and c.window = p.window and c.pass_no = p.pass_no
+          and c.kind <> 'departed'  -- the other half of a move
         group by p.window, p.pass_no, p.listed, p.settled, p.unchanged
         order by p.window, p.pass_no
     """
@@ -195,7 +208,8 @@ def money_is_right(
     server: OpenAIServer, platform: Platform, spans: Sequence[Span], daily_usd: float
 ) -> Verdict:
     """The service's own count against the ledger: what was paid, once, and within the budget."""
-    made = charges(list(server.requests))
+    requests = list(server.requests)
+    made = charges(requests)
     query = """
         select day, model, status, input_tokens,
                coalesce(settled_microusd, reserved_microusd) as cost
@@ -218,7 +232,7 @@ def money_is_right(
     if unsettled > uncertain:
         problems.append(f"{unsettled} answers are not settled, {uncertain} can be explained")
     # An answer that could not be used, cut off or without its usage, is settled at its worst case.
-    broken = sum(not charge.whole for charge in made)
+    broken = sum(one.status == 200 and one.fault not in _ARRIVES for one in requests)
     strange = (settled - whole).total()
     if strange > broken:
         problems.append(f"{strange} settled rows are of no answer, {broken} can be explained")

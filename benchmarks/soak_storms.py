@@ -1,5 +1,6 @@
 """How each thing of a plan is made to go wrong, and to end."""
 
+import contextlib
 import logging
 import os
 import random
@@ -33,15 +34,16 @@ class Weather:
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
         self._lock = threading.Lock()
-        self.storm: str | None = None
+        self.storms: set[str] = set()
 
     def __call__(self, _body: dict[str, Any]) -> Fault | None:
         with self._lock:
-            if self.storm is None or self._dice.random() > 0.7:
+            if not self.storms or self._dice.random() > 0.7:
                 return None
-            if self.storm == "rate_limit_storm":
+            storm = self._dice.choice(sorted(self.storms))
+            if storm == "rate_limit_storm":
                 return rate_limited(str(self._dice.randint(1, 4)))
-            if self.storm == "error_storm":
+            if storm == "error_storm":
                 return self._dice.choice([failing(500), failing(503), Fault("malformed")])
             return self._dice.choice([Fault("reset"), Fault("hang", seconds=15), Fault("html")])
 
@@ -82,19 +84,16 @@ class Storms:
     def _run_killed(self) -> Iterator[str]:
         """SIGKILL for the process of a run alone: its children have to notice by themselves."""
         deadline = time.monotonic() + _FOR_A_RUN_S
-        while not (runs := runs_under_way(self._place)):
-            if time.monotonic() > deadline:
-                yield "no run was under way"
-                return
+        while time.monotonic() < deadline:
+            if runs_under_way(self._place):
+                time.sleep(self._dice.uniform(0, 12))
+                if runs := runs_under_way(self._place):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(self._dice.choice(runs), signal.SIGKILL)
+                        yield "SIGKILL"
+                        return
             time.sleep(0.3)
-        time.sleep(self._dice.uniform(0, 12))
-        runs = runs_under_way(self._place) or runs
-        try:
-            os.kill(self._dice.choice(runs), signal.SIGKILL)
-        except ProcessLookupError:
-            yield "the run had just ended"
-            return
-        yield "its process had SIGKILL"
+        yield "no run was under way"
 
     @contextmanager
     def _killed(self, name: str, number: int = signal.SIGKILL) -> Iterator[str]:
@@ -107,11 +106,11 @@ class Storms:
 
     @contextmanager
     def _service(self, storm: str) -> Iterator[str]:
-        self._weather.storm = storm
+        self._weather.storms.add(storm)
         try:
             yield "70 % of the requests"
         finally:
-            self._weather.storm = None
+            self._weather.storms.remove(storm)
 
     @contextmanager
     def _disk_full(self) -> Iterator[str]:
@@ -132,12 +131,21 @@ class Storms:
 
     @contextmanager
     def _clock(self, seconds: int) -> Iterator[str]:
-        """The clock of the daemon jumps while it runs, and jumps back."""
+        """The clock of the daemon jumps while it runs, and jumps back.
+
+        Dagster's daemon waits by the wall clock: set back by hours, it stands still for as long.
+        So it is started again then, as docs/failures/clock-jump.md tells an operator to do.
+        """
         self._place.set_clock("daemon", seconds)
+        is_set_back = seconds > 0
+        said = ", then the daemon was started again" if is_set_back else ""
         try:
-            yield f"{seconds / 3600:+g} h, and back"
+            yield f"{seconds / 3600:+g} h, and back{said}"
         finally:
             self._place.set_clock("daemon", 0)
+            if is_set_back:
+                self._place.roles["daemon"].kill()
+                self._place.roles["daemon"].start()
 
     @contextmanager
     def _wrong_clock(self, seconds: int) -> Iterator[str]:

@@ -1,7 +1,9 @@
 """Sockets to serve on: at an address of this machine, or at any for those who are told apart."""
 
+import asyncio
 import ipaddress
 import socket
+from typing import Any
 
 from rag_platform.errors import PlatformError
 
@@ -50,3 +52,23 @@ def address_of(listener: socket.socket) -> str:
     """HOST:PORT of a socket, as it stands in a URL."""
     host, port = listener.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def patient_protocol(patience_s: float) -> type[asyncio.Protocol]:
+    """HTTP as uvicorn speaks it, for a while: connections that bring no request, or not all of
+    one's head, are closed. They would keep their places for ever, and everybody else out."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+    class Patient(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.loop.call_later(patience_s, self._look, None)
+
+        def _look(self, seen: RequestResponseCycle | None) -> None:
+            under_way = self.cycle is not None and not self.cycle.response_complete
+            if not under_way and self.cycle is seen:
+                self.transport.close()
+            elif not self.transport.is_closing():
+                self.loop.call_later(patience_s, self._look, self.cycle)
+
+    return Patient

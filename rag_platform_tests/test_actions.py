@@ -101,14 +101,14 @@ def test_models_and_reviews_are_decided_by_their_owners(catalog: Catalog) -> Non
         reviews=Owner([7, 8]),
     )
     actions = Actions(parts, "ann", "cli")
-    actions.promote_model("m", None, reason="r")
+    actions.promote_model("m", None, reason="r", seen="2")
     actions.roll_back_model("m", reason="r")
     assert actions.approve_review(7, note="quotes it") == [7, 8]
     assert actions.correct_review(7, label="loans", fields={"people": ["Ann"]}) == [7, 8]
     assert actions.reject_review(7) == [7, 8]
     assert calls == [
-        ("promote", ("m", None), {"actor": "ann", "reason": "r"}),
-        ("rollback", ("m",), {"actor": "ann", "reason": "r"}),
+        ("promote", ("m", None), {"actor": "ann", "reason": "r", "seen": "2"}),
+        ("rollback", ("m",), {"actor": "ann", "reason": "r", "seen": None}),
         ("approve", (7,), {"by": "ann", "note": "quotes it"}),
         (
             "correct",

@@ -36,10 +36,23 @@ class Alert:
         }
 
 
+# Nobody waits for what was switched off: everything in the settings, or one schedule by hand.
+_AUTOMATED = "on () rag_platform_automation_enabled == 1"
+_SOURCE_OFF = """on (source) label_replace(rag_platform_automation_running{kind="schedule"} == 0,
+    "source", "$1", "name", "(.+)_schedule")"""
+_MODEL_OFF = _SOURCE_OFF.replace("source", "model")
+_NOT_LISTED = "rag_platform_page_age_seconds > 2 * rag_platform_window_seconds"
+
+
+def _off(schedule: str) -> str:
+    return f'on () rag_platform_automation_running{{name="{schedule}"}} == 0'
+
+
 DOCUMENTS = [
     Alert(
         "PageOverdue",
-        "rag_platform_source_freshness_seconds > 2 * rag_platform_window_seconds",
+        f"""rag_platform_source_freshness_seconds > 2 * rag_platform_window_seconds
+        unless on (source) ({_NOT_LISTED}) unless {_SOURCE_OFF} and {_AUTOMATED}""",
         "15m",
         "page-overdue",
         "{{ $labels.source }}: no window is settled for {{ $value | humanizeDuration }}",
@@ -47,7 +60,7 @@ DOCUMENTS = [
     ),
     Alert(
         "SourceUnavailable",
-        "rag_platform_page_age_seconds > 2 * rag_platform_window_seconds",
+        f"{_NOT_LISTED} unless {_SOURCE_OFF} and {_AUTOMATED}",
         "15m",
         "source-unavailable",
         "{{ $labels.source }}: not listed for {{ $value | humanizeDuration }}",
@@ -56,16 +69,20 @@ DOCUMENTS = [
     Alert(
         "DeadLetters",
         """sum by (source) (rag_platform_documents{state="dead"})
-        / sum by (source) (rag_platform_documents{state=~"live|dead"}) > 0.05""",
+        / sum by (source) (rag_platform_documents{state=~"live|dead"})
+        > on (source) rag_platform_dead_letter_limit_ratio
+        and sum by (source) (rag_platform_documents{state="dead"}) >= 5""",
         "10m",
         "dead-letters",
         "{{ $labels.source }}: {{ $value | humanizePercentage }} of the documents have no text",
-        "More than one in twenty documents could not be parsed or was refused.",
+        "More of the documents than the settings allow could not be parsed or were refused.",
     ),
     Alert(
         "NewestPageRefused",
         """sum by (source) (rag_platform_newest_page_documents{outcome="dead_lettered"})
-        / sum by (source) (rag_platform_newest_page_documents{outcome!="deferred"}) > 0.2""",
+        / sum by (source) (rag_platform_newest_page_documents{outcome!="deferred"})
+        > on (source) rag_platform_dead_letter_limit_ratio
+        and sum by (source) (rag_platform_newest_page_documents{outcome="dead_lettered"}) >= 5""",
         "10m",
         "dead-letters",
         "{{ $labels.source }}: {{ $value | humanizePercentage }} of the newest page was refused",
@@ -106,10 +123,7 @@ INDEXES = [
     ),
     Alert(
         "VectorStoreFailing",
-        # What counts for the first time has nothing before that it could have grown from.
-        """increase(rag_platform_vector_store_failures_total[30m]) > 0
-        or (rag_platform_vector_store_failures_total
-        unless rag_platform_vector_store_failures_total offset 30m) > 0""",
+        "increase(rag_platform_vector_store_failures_total[30m]) > 0",
         "0s",
         "vector-store-failing",
         "{{ $labels.index }}: the vector store failed ({{ $labels.operation }})",
@@ -135,7 +149,8 @@ INDEXES = [
     ),
     Alert(
         "ReconcileMissing",
-        "time() - rag_platform_reconcile_last_timestamp_seconds > 9 * 86400",
+        f"""time() - rag_platform_reconcile_last_timestamp_seconds > 9 * 86400
+        unless {_off("reconcile_weekly")} and {_AUTOMATED}""",
         "1h",
         "reconcile-drift",
         "{{ $labels.index }}: not compared with the catalog for {{ $value | humanizeDuration }}",
@@ -152,10 +167,15 @@ INDEXES = [
     ),
 ]
 
+_FAILED = """(sum by (model) (increase(rag_platform_llm_requests_total{status!="settled"}[30m]))
+    - (sum by (model) (increase(rag_platform_llm_failed_requests_total{error="rate_limited"}[30m]))
+    or sum by (model) (0 * rag_platform_llm_requests_total)))"""
+
 LLM = [
     Alert(
         "BudgetNearlySpent",
-        "rag_platform_budget_left_usd / rag_platform_budget_limit_usd < 0.2",
+        """rag_platform_budget_left_usd / rag_platform_budget_limit_usd < 0.2
+        unless rag_platform_budget_left_usd / rag_platform_budget_limit_usd < 0.02""",
         "1m",
         "budget-spent",
         "{{ $value | humanizePercentage }} of today's budget for models is left",
@@ -163,12 +183,11 @@ LLM = [
     ),
     Alert(
         "BudgetSpent",
-        "rag_platform_budget_left_usd / rag_platform_budget_limit_usd < 0.01",
+        "rag_platform_budget_left_usd / rag_platform_budget_limit_usd < 0.02",
         "1m",
         "budget-spent",
         "Today's budget for models is spent",
         "Whatever asks a model is deferred until midnight UTC, or until the limit is raised.",
-        "critical",
     ),
     Alert(
         "RateLimited",
@@ -182,10 +201,10 @@ LLM = [
     ),
     Alert(
         "ProviderDown",
-        """sum by (model) (
-        increase(rag_platform_llm_failed_requests_total{error!="rate_limited"}[15m]))
-        / sum by (model) (increase(rag_platform_llm_requests_total[15m])) > 0.5
-        and sum by (model) (increase(rag_platform_llm_requests_total[15m])) > 5""",
+        # A service that fails is asked every five minutes only. Failures are not counted by their
+        # error: which there will be is not known, and what begins with it has not grown by it.
+        f"""({_FAILED} > 3)
+        / sum by (model) (increase(rag_platform_llm_requests_total[30m])) > 0.5""",
         "5m",
         "provider-down",
         "{{ $labels.model }}: {{ $value | humanizePercentage }} of the requests fail",
@@ -194,10 +213,10 @@ LLM = [
     ),
     Alert(
         "ConfidenceShift",
-        """sum by (source) (rag_platform_confidence_sum)
-        / sum by (source) (rag_platform_confidence_count)
-        < 0.9 * sum by (source) (rag_platform_confidence_sum offset 7d)
-        / sum by (source) (rag_platform_confidence_count offset 7d)""",
+        """sum by (source) (rag_platform_confidence_gsum)
+        / sum by (source) (rag_platform_confidence_gcount)
+        < 0.9 * sum by (source) (rag_platform_confidence_gsum offset 7d)
+        / sum by (source) (rag_platform_confidence_gcount offset 7d)""",
         "1h",
         "confidence-shift",
         "{{ $labels.source }}: models are less sure of documents ({{ $value | humanize }})",
@@ -216,7 +235,8 @@ LLM = [
 RIDES = [
     Alert(
         "RidesMissing",
-        "rag_platform_rides_report_age_seconds > 36 * 3600",
+        f"rag_platform_rides_report_age_seconds > 36 * 3600 unless {_off('rides_schedule')} "
+        f"and {_AUTOMATED}",
         "10m",
         "rides-missing",
         "The newest report of rides is of a day that ended {{ $value | humanizeDuration }} ago",
@@ -251,7 +271,8 @@ MODELS = [
     ),
     Alert(
         "ModelNotTrained",
-        "time() - rag_platform_model_last_training_timestamp_seconds > 10 * 86400",
+        f"""time() - rag_platform_model_last_training_timestamp_seconds > 10 * 86400
+        unless {_MODEL_OFF} and {_AUTOMATED}""",
         "1h",
         "model-old",
         "{{ $labels.model }}: no candidate was evaluated for {{ $value | humanizeDuration }}",
@@ -294,7 +315,11 @@ PLATFORM = [
     ),
     Alert(
         "QueueStuck",
-        'rag_platform_oldest_run_seconds{status=~"queued|not_started|starting"} > 1800',
+        # Behind others that run, as in a backfill, a run may wait for long.
+        """rag_platform_oldest_run_seconds{status=~"not_started|starting"} > 1800
+        or rag_platform_oldest_run_seconds{status="queued"} > 1800
+        and on () sum(rag_platform_runs_now{status="started"}) == 0
+        or rag_platform_oldest_run_seconds{status="queued"} > 12 * 3600""",
         "5m",
         "queue-stuck",
         "A run is {{ $labels.status }} for {{ $value | humanizeDuration }}",
@@ -311,7 +336,7 @@ PLATFORM = [
     ),
     Alert(
         "DaemonDown",
-        "rag_platform_daemon_healthy == 0",
+        f"rag_platform_daemon_healthy == 0 and {_AUTOMATED}",
         "5m",
         "daemon-down",
         "Dagster's daemon ({{ $labels.daemon }}) does not report, or reports errors",
@@ -320,7 +345,9 @@ PLATFORM = [
     ),
     Alert(
         "CodeLocationDown",
-        'min(rag_platform_automation_tick_age_seconds{kind="sensor"}) > 600',
+        # Without a daemon there is another alert.
+        """min(rag_platform_automation_tick_age_seconds{kind="sensor"}) > 600
+        unless on () rag_platform_daemon_healthy{daemon="sensor"} == 0""",
         "5m",
         "code-location-down",
         "No sensor did anything for {{ $value | humanizeDuration }}",
@@ -355,8 +382,10 @@ PLATFORM = [
     ),
     Alert(
         "CollectorFailing",
+        # Of what is down itself others tell, and of what falls with it nobody needs to.
         """rag_platform_collector_success{
-        collector!~"catalog|storage|vector_store|mlflow|dagster"} == 0""",
+        collector!~"catalog|storage|vector_store|mlflow|dagster"} == 0
+        unless on () rag_platform_collector_success{collector=~"catalog|storage"} == 0""",
         "10m",
         "exporter-down",
         "The exporter cannot collect {{ $labels.collector }}",
@@ -373,12 +402,14 @@ PLATFORM = [
     ),
     Alert(
         "DiskNearlyFull",
-        """rag_platform_disk_free_bytes / rag_platform_disk_size_bytes < 0.15
-        or predict_linear(rag_platform_disk_free_bytes[6h], 86400) < 0""",
+        """(rag_platform_disk_free_bytes / rag_platform_disk_size_bytes < 0.15
+        or rag_platform_disk_free_bytes / rag_platform_disk_size_bytes < 0.4
+        and predict_linear(rag_platform_disk_free_bytes[6h], 86400) < 0)
+        unless rag_platform_disk_free_bytes / rag_platform_disk_size_bytes < 0.05""",
         "30m",
         "disk-full",
         "The disk of the state folder is nearly full, or will be within a day",
-        "Free space is below 15 %, or falls so that none is left tomorrow.",
+        "Free space is below 15 %, or below 40 % and falls so that none is left tomorrow.",
     ),
     Alert(
         "DiskFull",

@@ -37,6 +37,8 @@ DOCUMENTS = Board(
                 "percentunit",
                 width=6,
                 top=1,
+                base="red",
+                steps=((0.8, "orange"), (0.95, "green")),
                 page="/dead-letters",
             ),
             Panel(
@@ -135,8 +137,8 @@ DOCUMENTS = Board(
                 "Is the quality of a source changing?",
                 [
                     (
-                        f"""sum by (source) (rag_platform_quality_score_sum{{{SOURCE}}})
-                        / sum by (source) (rag_platform_quality_score_count{{{SOURCE}}})""",
+                        f"""sum by (source) (rag_platform_quality_score_gsum{{{SOURCE}}})
+                        / sum by (source) (rag_platform_quality_score_gcount{{{SOURCE}}})""",
                         "{{source}}",
                     )
                 ],

@@ -204,8 +204,8 @@ LLM = Board(
                 "Is it changing?",
                 [
                     (
-                        f"""sum by (source) (rag_platform_confidence_sum{{{SOURCE}}})
-                        / sum by (source) (rag_platform_confidence_count{{{SOURCE}}})""",
+                        f"""sum by (source) (rag_platform_confidence_gsum{{{SOURCE}}})
+                        / sum by (source) (rag_platform_confidence_gcount{{{SOURCE}}})""",
                         "{{source}}",
                     )
                 ],

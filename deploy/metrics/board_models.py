@@ -1,6 +1,6 @@
 """The dashboards of what the platform computes itself: the rides of a day, and models."""
 
-from panels import MODEL, WARN, Board, Panel
+from panels import GOOD, MODEL, WARN, Board, Panel
 
 RIDES = Board(
     "rides",
@@ -76,7 +76,7 @@ MODELS = Board(
             Panel(
                 "Rollout",
                 "Which share of the answers comes from the challenger?",
-                [(f"rag_platform_model_rollout_share{{{MODEL}}}", "{{model}}")],
+                [(f"rag_platform_model_rollout_ratio{{{MODEL}}}", "{{model}}")],
                 "bargauge",
                 "percentunit",
                 top=1,
@@ -115,6 +115,7 @@ MODELS = Board(
                 [(f"rag_platform_model_gate_passed{{{MODEL}}}", "{{model}} {{gate}}")],
                 "bargauge",
                 top=1,
+                **GOOD,
                 page="/models",
             ),
             Panel(
@@ -132,6 +133,7 @@ MODELS = Board(
                 "Fairness",
                 "Lowest selection rate of a group over the highest; below 0.8 is a warning.",
                 [(f"rag_platform_model_fairness{{{MODEL}}}", "{{model}} {{column}}")],
+                base="orange",
                 steps=((0.8, "green"),),
                 top=1,
             ),

@@ -1,6 +1,6 @@
 """The dashboard of the platform itself: runs, daemon, people, machine."""
 
-from panels import BAD, WARN, Board, Panel
+from panels import BAD, GOOD, WARN, Board, Panel
 
 PLATFORM = Board(
     "platform",
@@ -121,6 +121,7 @@ PLATFORM = Board(
                 [("rag_platform_daemon_healthy", "{{daemon}}")],
                 "bargauge",
                 top=1,
+                **GOOD,
                 dagster="/deployment/daemons",
             ),
             Panel(
@@ -208,6 +209,8 @@ PLATFORM = Board(
                 ],
                 unit="percentunit",
                 top=1,
+                base="red",
+                steps=((0.05, "orange"), (0.15, "green")),
             ),
             Panel(
                 "Catalog",
@@ -227,6 +230,7 @@ PLATFORM = Board(
                 [("rag_platform_collector_success", "{{collector}}")],
                 "bargauge",
                 top=1,
+                **GOOD,
             ),
             Panel(
                 "Time to collect",
@@ -239,6 +243,14 @@ PLATFORM = Board(
                 "How old is what is shown of each part?",
                 [("rag_platform_collector_age_seconds", "{{collector}}")],
                 unit="s",
+                steps=((300, "red"),),
+            ),
+            Panel(
+                "Collecting now",
+                "Does a collector hang?",
+                [("rag_platform_collector_running_seconds", "{{collector}}")],
+                unit="s",
+                steps=((60, "orange"),),
             ),
         ],
     },

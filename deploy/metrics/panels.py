@@ -10,6 +10,19 @@ SOURCE, INDEX, MODEL = 'source=~"$source"', 'index=~"$index"', 'model=~"$model"'
 WARN, BAD = ((1, "orange"),), ((1, "red"),)
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _COLUMNS = 24
+# A panel of which 1, or enough, is good.
+GOOD = {"base": "red", "steps": ((1, "green"),)}
+# A table has labels for columns; what Prometheus adds of its own is left out.
+_TABLE = [
+    {"id": "merge", "options": {}},
+    {
+        "id": "organize",
+        "options": {
+            "excludeByName": dict.fromkeys(("Time", "Value", "__name__", "instance", "job"), True)
+            | {f"Value #{query}": True for query in "AB"},
+        },
+    },
+]
 
 
 def quantiles(metric: str, by: str, where: str) -> list[tuple[str, str]]:
@@ -26,7 +39,8 @@ class Panel:
     """One question of an operator, as a drawing of some queries.
 
     `queries` have an expression and the name of what it gives, with labels as {{label}}. `steps`
-    are (value, colour), rising: from a value on, its colour. `page` is a path in the console.
+    are (value, colour), rising: from a value on, its colour, and `base` below all of them. `page`
+    is a path in the console.
     """
 
     title: str
@@ -38,6 +52,7 @@ class Panel:
     height: int = 8
     steps: Sequence[tuple[float, str]] = ()
     stacked: bool = False
+    base: str = "green"
     page: str | None = None
     dagster: str | None = None
     bottom: float | None = 0
@@ -55,6 +70,7 @@ class Panel:
             "targets": [self._target(*each) for each in enumerate(self.queries)],
             "fieldConfig": {"defaults": self._defaults(), "overrides": []},
             "options": self._options(),
+            "transformations": _TABLE if self.kind == "table" else [],
             "links": self._links(),
         }
 
@@ -72,7 +88,7 @@ class Panel:
         }
 
     def _defaults(self) -> dict[str, Any]:
-        colours: list[dict[str, Any]] = [{"value": None, "color": "green"}]
+        colours: list[dict[str, Any]] = [{"value": None, "color": self.base}]
         colours += [{"value": value, "color": colour} for value, colour in self.steps]
         found: dict[str, Any] = {
             "unit": self.unit,

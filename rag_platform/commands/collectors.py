@@ -51,6 +51,10 @@ def _collectors(platform: "Platform") -> Iterator[Collector]:
     settings = platform.settings
     for name, queries in _queries(platform).items():
         yield queries_collector(name, platform.catalog, settings, queries)
+    # What a database that is away must not take along.
+    yield collector("disk", partial(operations.disk, settings.home))
+    dialect = platform.catalog.engine.dialect.name
+    yield collector("identity", partial(operations.identity, settings, dialect))
     yield collector("indexes", partial(_indexes, platform))
     if not _is_embedded(platform):
         yield collector("vector_store", partial(_vector_store, platform))
@@ -75,15 +79,25 @@ def _queries(platform: "Platform") -> dict[str, dict[str, Query]]:
             "budget": lambda _: llm.budget(budget.today),
             "reviews": enrichment.review_queue,
             "index_quality": indexes.quality,
-            "measures": lambda seen: measured(measures, seen.settings.indexes),
+            "measures": lambda _: measured(measures, _known(platform)),
             "messages": operations.messages,
             "audit": operations.audit,
-            "sizes": operations.sizes,
-            "identity": operations.identity,
+            "catalog_size": operations.catalog_size,
         },
         "documents": {"documents": documents.states, "outcomes": documents.outcomes},
         "ledger": {"llm_requests": llm.requests, "llm_retries": llm.retries},
         "enrichments": {"enrichment": enrichment.statuses, "scores": enrichment.scores},
+    }
+
+
+def _known(platform: "Platform") -> dict[str, list[str]]:
+    """Names that are shown at all times. Nobody measures a retired index any more."""
+    from rag_platform.indexing.retirement import in_service
+
+    return {
+        "source": list(platform.settings.sources),
+        "index": in_service(platform.catalog, platform.settings.indexes),
+        "model": list(platform.settings.llm.tiers.values()),
     }
 
 

@@ -42,8 +42,10 @@ def metrics(host: str, port: int, is_open: bool, once: bool) -> None:
 
         token = os.environ.get(TOKEN, "").strip() or None
         with listen(host, port, variable=TOKEN, token=token, guarded=is_open) as listener:
+            everything = exporter(platform)
+            everything.begin()
             app = application(
-                exporter(platform),
+                everything,
                 partial(is_ready, platform),
                 token=token,
                 loopback=is_loopback(host),

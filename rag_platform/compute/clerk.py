@@ -1,5 +1,6 @@
 """Who works out what: beside the driver of a job, asked by all of its workers."""
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 
@@ -14,13 +15,26 @@ class Clerk:
         self._holder: dict[bytes, int] = {}
         self._held: defaultdict[int, set[bytes]] = defaultdict(set)
         self._tries: Counter[int] = Counter()
+        self._done: set[int] = set()
+        self._is_over = False
         self._figures: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
-    def tries(self, unit: int) -> int:
+    def begin(self, unit: int) -> int:
         """How often a unit has been begun, this time included: more than once, its workers were
-        lost."""
+        lost. 0 where nothing is to be done: it was done before its worker was lost, or all is
+        over."""
+        if self._is_over or unit in self._done:
+            return 0
         self._tries[unit] += 1
         return self._tries[unit]
+
+    def end(self) -> None:
+        """No unit is begun any more; those that were come to their end."""
+        self._is_over = True
+
+    def clock(self) -> float:
+        """The time of the driver's machine, in seconds."""
+        return time.time()
 
     def refused(self, unit: int, keys: Collection[bytes]) -> list[bytes]:
         """Those of some keys that another unit has. The others are this unit's from now on."""
@@ -35,6 +49,7 @@ class Clerk:
     def done(self, unit: int, window: str, figures: Mapping[str, int]) -> None:
         """Count what a unit did for a window; its keys are free, their values remembered."""
         self._figures[window].update(figures)
+        self._done.add(unit)
         self.left(unit)
 
     def left(self, unit: int) -> None:

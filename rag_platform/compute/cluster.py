@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import socket
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ from rag_platform.compute.jobs import ComputeError
 # Descriptions of work are all that the object store holds; Ray's least is 75 MB.
 _STORE_BYTES = 100_000_000
 _ANSWER_S = 10.0
+# Warn at every start of what is as it should be: a token is asked for, nothing draws a bar.
+_TALKATIVE = ("ray._private.authentication", "ray.data._internal.progress")
 
 
 @contextlib.contextmanager
@@ -30,14 +33,32 @@ def connected(address: str) -> Iterator[Any]:
             "`pip install 'rag_platform[ray]'`, or set compute.engine to local."
         ) from error
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    for talkative in _TALKATIVE:
+        logging.getLogger(talkative).setLevel(logging.ERROR)
     if ray.is_initialized():
         yield ray
         return
-    _connect(ray, address)
-    try:
+    with contextlib.ExitStack() as ended:
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+        if address == "local":
+            options |= ended.enter_context(_own_cluster())
+        ended.callback(ray.shutdown)
+        _connect(ray, address, options)
         yield ray
-    finally:
-        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_cluster() -> Iterator[dict[str, Any]]:
+    """How a cluster of one's own begins: it tells nobody about itself and leaves nothing behind.
+    Its sockets need a short path."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        yield {
+            "include_dashboard": False,
+            "object_store_memory": _STORE_BYTES,
+            # Below it, since Ray opens its own folder to everybody.
+            "_temp_dir": f"{folder}/r",
+        }
 
 
 def refuse_without_room(ray: Any, cpus: float, gpus: float) -> None:
@@ -52,20 +73,26 @@ def refuse_without_room(ray: Any, cpus: float, gpus: float) -> None:
     )
 
 
-def _connect(ray: Any, address: str) -> None:
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
-    if address == "local":
-        # A cluster of one's own tells nobody about itself.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        options |= {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
+def _connect(ray: Any, address: str, options: dict[str, Any]) -> None:
     try:
-        _knock(address)
+        _knock(os.environ.get("RAY_ADDRESS", "") if address == "auto" else address)
         ray.init(address=address, **options)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         lines = str(error).splitlines() or [type(error).__name__]
+        what, advice = (
+            (
+                "no cluster can be started",
+                "Look for room in memory and in the folder for temporary files",
+            )
+            if address == "local"
+            else (
+                "no Ray cluster answers",
+                "Let this machine join one (`ray start`), correct the address",
+            )
+        )
         raise ComputeError(
-            f"compute.address {address}: no Ray cluster answers ({lines[0]}). Let this "
-            "machine join one (`ray start`), correct the address, or set compute.engine to local."
+            f"compute.address {address}: {what} ({lines[0]}). {advice}, or set compute.engine to "
+            "local."
         ) from error
 
 

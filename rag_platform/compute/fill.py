@@ -9,7 +9,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -63,7 +63,8 @@ def _filled(
     order = Order(job, parts.run_id, stage.fingerprint, digests(parts.settings), name)
     logger.info("%s: %d units of work go to Ray", job, len(stretches))
     try:
-        _watch(job, _reports(ray, order, stretches, workers), len(stretches))
+        reports = _reports(ray, order, stretches, workers)
+        _watch(job, reports, len(stretches), end=lambda: ray.get(clerk.end.remote()))
         figures: dict[str, dict[str, int]] = ray.get(clerk.figures.remote())
     except ray.exceptions.RayError as error:
         raise WorkersLost(
@@ -109,21 +110,29 @@ def _reports(
         yield json.loads(row["report"])
 
 
-def _watch(job: Job, reports: Iterator[dict[str, Any]], units: int) -> None:
-    """Follow the work to its end, or until so much failed that the rest would fail too."""
+def _watch(
+    job: Job, reports: Iterable[dict[str, Any]], units: int, *, end: Callable[[], object]
+) -> None:
+    """Follow the work to its end. Where so much failed that the rest would fail too, `end` stops
+    what was not begun; what was is waited for, so that nobody works on behind the stage."""
     failed = 0
+    misfit: str | None = None
     told = time.monotonic()
     for done, report in enumerate(reports, 1):
         if report.get("misfit"):
-            raise ComputeError(f"{job}: {report['error']}")
-        if "error" in report:
+            misfit = misfit or report["error"]
+            end()
+        elif "error" in report:
             failed += 1
             logger.warning("%s: a unit is left to the run itself: %s", job, report["error"])
-            if failed >= _GIVE_UP:
-                return
+            if failed == _GIVE_UP:
+                logger.warning("%s: so is the rest, after %d that failed", job, failed)
+                end()
         if time.monotonic() - told > _REPORT_EVERY_S:
             told = time.monotonic()
             logger.info("%s: %d of %d units of work are done", job, done, units)
+    if misfit is not None:
+        raise ComputeError(f"{job}: {misfit}")
 
 
 def _last_line(error: BaseException) -> str:

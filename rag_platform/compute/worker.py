@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # Machines are lost by chance; a unit that so many were lost over ends whoever takes it.
 _TRIES = 4
+# As far as clocks may differ: rate limits go by the times in the ledger.
+_CLOCK_S = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +36,10 @@ class Order:
     fingerprint: str
     digests: dict[str, str]
     clerk: str
+
+
+class UnitGivenUp(PlatformError):
+    """A unit ended so many workers that no more are given to it."""
 
 
 class Worker:
@@ -54,14 +61,18 @@ class Worker:
         except Exception as error:
             self._call("left", unit)
             logger.warning("%s: %s failed", self._order.job, stretch, exc_info=True)
-            said = str(error) if isinstance(error, PlatformError) else repr(error)
+            # Of others no more than their kind: their words may hold what the documents say.
+            said = str(error) if isinstance(error, PlatformError) else type(error).__name__
             return {"error": said, "misfit": isinstance(error, ComputeError)}
         return {}
 
     def _fill(self, unit: int, stretch: Stretch) -> None:
         stage = self._stage
-        if self._call("tries", unit) > _TRIES:
-            raise RuntimeError(f"{_TRIES} workers were lost over it")
+        tries = self._call("begin", unit)
+        if tries == 0:
+            return
+        if tries > _TRIES:
+            raise UnitGivenUp(f"{_TRIES} workers were lost over it")
 
         def claim(keys: Collection[bytes]) -> set[bytes]:
             return set(keys).difference(self._call("refused", unit, list(dict.fromkeys(keys))))
@@ -94,6 +105,7 @@ class Worker:
                 "every machine the same platform.yaml (RAG_PLATFORM_CONFIG) and the same "
                 "RAG_PLATFORM__ variables, and start its Ray again."
             )
+        self._refuse_other_time()
         parts = Platform(settings, run_id=order.run_id)
         try:
             stage = order.job.open(parts)
@@ -108,6 +120,16 @@ class Worker:
         except PlatformError as error:
             raise ComputeError(f"a worker cannot begin with {order.job}: {_line(error)}") from error
         return stage
+
+    def _refuse_other_time(self) -> None:
+        before = time.time()
+        theirs = self._call("clock")
+        off = max(before - theirs, theirs - time.time())
+        if off > _CLOCK_S:
+            raise ComputeError(
+                f"a worker's clock is {off:.1f} s away from this run's, and rate limits and the "
+                "day's budget go by the time. Have all machines follow one clock (NTP)."
+            )
 
 
 def _same_catalog(parts: Platform, lock: str) -> None:

@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING
 
 from rag_platform.console.access import Access
 from rag_platform.console.app import console
+from rag_platform.listening import patient_protocol
 
 if TYPE_CHECKING:
     from rag_platform.platform import Platform
     from rag_platform.retrieval.readers import Reader, System
 
-_MOST_REQUESTS = 64  # at a time; others are told to come back
+_MOST_CONNECTIONS = 64  # others are told to come back
+# Twice as long at most, a connection may stand without a request; browsers open some in advance.
+_PATIENCE_S = 15.0
 
 
 def serve(
@@ -32,7 +35,8 @@ def serve(
         server_header=False,
         lifespan="off",
         ws="none",
-        limit_concurrency=_MOST_REQUESTS,
+        http=patient_protocol(_PATIENCE_S),
+        limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=5,
     )
     uvicorn.Server(config).run(sockets=[listener])

@@ -111,10 +111,14 @@ class RawDocs:
         )
 
     def _is_closed(self, window: str, written: set[str]) -> bool:
-        """A page that a later one follows. One dated by its documents may be opened late."""
+        """A page that a later one follows. One dated by its documents may be opened late.
+
+        A page of a window to come was written by a clock that was fast, and closes nothing: else
+        the source would not be asked again before that window.
+        """
         if self._dated_by != "seen" and window not in written:
             return False
-        return any(other > window for other in written)
+        return any(window < other <= self.calendar.current() for other in written)
 
     def _replay(self, window: str, written: set[str]) -> PassReport:
         if window not in written:

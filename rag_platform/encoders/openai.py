@@ -55,6 +55,9 @@ _REQUESTS_AT_ONCE = 4
 # text-embeddings-inference ("batch size 33 > maximum allowed batch size 32") and infinity ("List
 # should have at most 2048 items"), with 400 others ("array too long", "batch size is invalid").
 _TOO_MANY = re.compile(r"batch size|at most \d+ items|array too long|too many inputs", re.I)
+# How they say that one text is too long, with the same statuses: "`inputs` must have less than 512
+# tokens", "This model's maximum context length is 8192 tokens". No smaller request helps.
+_TOO_LONG = re.compile(r"less than \d+ tokens|context length|input length|sequence length", re.I)
 
 # Until it is answered a request counts with more tokens than it has. With so small a share of what
 # a minute allows, little of that stays unused.
@@ -85,15 +88,22 @@ class EmbeddingServiceError(PlatformError):
     """The embedding service refused, could not be reached, or answered what cannot be used.
 
     `transient` where another try may succeed, after `wait_s` seconds if the service asks for that:
-    not for a refused key or an unusable answer.
+    not for a refused key or an unusable answer. `too_long` where a text has too many tokens for the
+    model: the longest, if others have not.
     """
 
     def __init__(
-        self, message: str, *, transient: bool = False, wait_s: float | None = None
+        self,
+        message: str,
+        *,
+        transient: bool = False,
+        wait_s: float | None = None,
+        too_long: bool = False,
     ) -> None:
         super().__init__(message)
         self.transient = transient
         self.wait_s = wait_s
+        self.too_long = too_long
 
 
 class _TooLarge(EmbeddingServiceError):
@@ -295,20 +305,24 @@ class OpenAIEmbedder(Embedder):
         """What went wrong and what to do, in one line and without the key."""
         import openai
 
-        key, wait = self._connection.api_key, None
+        key, wait, too_long = self._connection.api_key, None, False
         advice = "Check `llm.base_url`, and that the service runs"
         if isinstance(error, openai.APIStatusError):
             wait = asked_wait(error)
             said = shown(error.message, key=key, sent=texts)
             if asks_dimension and self._may_have_one_length(error, said):
                 return _TakesNoDimension(f"{self._where}: takes no `dimensions` ({said}).")
-            counted = error.status_code in (400, 413, 422) and _TOO_MANY.search(error.message)
-            if len(texts) > 1 and (counted or error.status_code == 413):
+            is_about_size = error.status_code in (400, 413, 422)
+            counted = is_about_size and _TOO_MANY.search(error.message)
+            too_long = is_about_size and not counted and bool(_TOO_LONG.search(error.message))
+            if len(texts) > 1 and not too_long and (counted or error.status_code == 413):
                 smaller = _TooLarge(f"{self._where}: takes smaller requests ({said}).")
                 smaller.counted = bool(counted)
                 return smaller
             what = f"answered {error.status_code} ({said})"
             advice = _ADVICE.get(error.status_code, "Run again when the service is well")
+            if too_long:
+                advice = _ADVICE[422]
             if QUOTA in (error.code, error.type):
                 advice = "The account's quota is used up: add credit, or use another key"
             elif wait and wait > _LONGEST_WAIT_S:
@@ -319,7 +333,11 @@ class OpenAIEmbedder(Embedder):
             what = f"cannot be reached ({shown(str(error.__cause__ or error), key=key)})"
         is_soon = wait is None or wait <= _LONGEST_WAIT_S
         return EmbeddingServiceError(
-            f"{self._where}: {what}. {advice}.", transient=may_pass(error) and is_soon, wait_s=wait
+            f"{self._where}: {what}. {advice}.",
+            transient=may_pass(error) and is_soon,
+            wait_s=wait,
+            too_long=too_long
+            or (isinstance(error, openai.APIStatusError) and error.status_code == 413),
         )
 
     def _may_have_one_length(self, error: "openai.APIStatusError", said: str) -> bool:

@@ -13,7 +13,7 @@ import functools
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -81,6 +81,7 @@ class TransformerEmbedder(Embedder):
         _refuse_other_pooling(rules)
         self._tokenizer = _tokenizer(rules)
         self.dimension = _dimension(rules.path, self._config)
+        _refuse_too_long(rules, self._config)
         self.fingerprint = fingerprint(rules)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -106,9 +107,11 @@ class TransformerEmbedder(Embedder):
     def _embed(self, texts: Sequence[str], prefix: str) -> Vectors:
         vectors = np.zeros((len(texts), self.dimension), np.float32)
         wordy = [at for at, text in enumerate(texts) if text.strip()]
-        ids = self.token_ids([prefix + texts[at] for at in wordy])
-        for batch, found in self._computed(ids):
-            vectors[[wordy[at] for at in batch]] = found
+        read = zip(wordy, self.token_ids([prefix + texts[at] for at in wordy]), strict=True)
+        ids = {at: one for at, one in read if one}
+        places = list(ids)
+        for batch, found in self._computed(list(ids.values())):
+            vectors[[places[at] for at in batch]] = found
         return validate(vectors, expected=len(texts), dimension=self.dimension)
 
     def _computed(self, ids: list[list[int]]) -> Iterator[tuple[list[int], Vectors]]:
@@ -137,7 +140,7 @@ class Model:
     """The weights on their device. `device` and `dtype` are what the rules came to."""
 
     def __init__(self, rules: Rules, config: dict[str, Any]) -> None:
-        torch, transformers = _installed()
+        transformers = _installed()
         self.device = _device(rules.device)
         self.dtype = _dtype(rules.dtype, self.device)
         self._pooling = rules.pooling
@@ -145,18 +148,20 @@ class Model:
         self._pad = pad if isinstance(pad, int) else 0
         transformers.utils.logging.disable_progress_bar()
         try:
-            model = transformers.AutoModel.from_pretrained(
+            model, found = transformers.AutoModel.from_pretrained(
                 rules.path,
                 dtype=self.dtype,
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
+                output_loading_info=True,
             )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        except Exception as error:  # a damaged file raises what its reader does
             raise NoTransformer(
                 f"{rules.path}: cannot be loaded ({_line(error)}). It needs a model that the "
                 "installed transformers knows, as model.safetensors."
             ) from error
+        _refuse_lacking(rules.path, found["missing_keys"])
         self.network = model.to(self.device).eval()
 
     def __call__(self, rows: Sequence[Sequence[int]]) -> Vectors:
@@ -178,6 +183,16 @@ class Model:
             unit = torch.nn.functional.normalize(pooled, dim=1)
             vectors: Vectors = unit.cpu().numpy()
         return vectors
+
+
+def _refuse_lacking(folder: Path, lacking: Collection[str]) -> None:
+    """What the folder has no weights for is made up by chance. The pooler is not asked here."""
+    used = sorted(name for name in lacking if "pooler" not in name)
+    if used:
+        raise NoTransformer(
+            f"{folder}: config.json describes {len(used)} weights that *.safetensors lack, such as "
+            f"{used[0]}. The two are not of one model."
+        )
 
 
 def fingerprint(rules: Rules) -> str:
@@ -238,6 +253,16 @@ def _dimension(folder: Path, config: dict[str, Any]) -> int:
     raise NoTransformer(f"{folder}: config.json says no hidden_size; the model is of no known kind")
 
 
+def _refuse_too_long(rules: Rules, config: dict[str, Any]) -> None:
+    """A token beyond the model's places ends in an error of the device's, deep in a run."""
+    places = config.get("max_position_embeddings")
+    if isinstance(places, int) and rules.max_tokens > places:
+        raise NoTransformer(
+            f"{rules.path}: takes {places} tokens at most (max_position_embeddings); lower the "
+            f"embedder's `max_tokens` from {rules.max_tokens}."
+        )
+
+
 def _refuse_other_pooling(rules: Rules) -> None:
     """Where the folder says how its sentence vectors are made, that must be what is done here."""
     modules = rules.path / "modules.json"
@@ -273,15 +298,16 @@ def _tokenizer(rules: Rules) -> "Tokenizer":
     return tokenizer
 
 
-def _installed() -> tuple[Any, Any]:
+def _installed() -> Any:
+    """The module `transformers`, with PyTorch beside it."""
     try:
-        import torch
+        import torch  # noqa: F401
         import transformers
     except ImportError as error:
         raise NoTransformer(
             f"{error.name} is not installed; run: pip install 'rag_platform[gpu]'."
         ) from error
-    return torch, transformers
+    return transformers
 
 
 def _device(asked: str) -> str:

@@ -1,5 +1,6 @@
 """The last look at vectors before anything stores them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,16 @@ from rag_platform.errors import PlatformError
 
 
 class InvalidEmbedding(PlatformError):
-    """An embedder gave something that must not reach an index."""
+    """An embedder gave something that must not reach an index; `positions` are those of the texts,
+    where it is about some."""
+
+    def __init__(self, message: str, positions: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.positions = tuple(positions)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As a process tells another."""
+        return type(self), (str(self), self.positions)
 
 
 def validate(vectors: NDArray[Any], *, expected: int, dimension: int) -> Vectors:
@@ -40,5 +50,6 @@ def _refuse(wrong: NDArray[Any], what: str) -> None:
     shown = ", ".join(map(str, positions[:5].tolist())) + (", ..." if len(positions) > 5 else "")
     raise InvalidEmbedding(
         f"embeddings: {what} in {len(positions)} of {len(wrong)} vectors, at position {shown}; "
-        "nothing was stored. Look at these texts (empty, or not text?) and at the embedder"
+        "nothing was stored. Look at these texts (empty, or not text?) and at the embedder",
+        positions.tolist(),
     )

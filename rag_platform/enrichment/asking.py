@@ -139,6 +139,11 @@ class Asking:
         self._count(outcomes, hits=sum(key in known for key in keys))
         return outcomes
 
+    @property
+    def is_down(self) -> bool:
+        """Whether the service was found to be down: nothing more was asked."""
+        return self._is_down
+
     def missing(self, wanted: Sequence[Wanted]) -> list[Ask[Any]]:
         """The questions that `outcomes` would ask the gateway."""
         keys = [self._key(one.ask) if one.ask else None for one in wanted]

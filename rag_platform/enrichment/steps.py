@@ -19,6 +19,7 @@ from rag_platform.enrichment.fields import canonical
 from rag_platform.enrichment.letters import StepLetters
 from rag_platform.enrichment.progress import begin
 from rag_platform.llm.completion import Ask
+from rag_platform.llm.errors import ModelUnavailable
 from rag_platform.llm.gateway import Gateway
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.memo import Claim, Memo
@@ -153,11 +154,14 @@ class Step:
 
     def fill(self, stretch: Stretch, claim: Claim) -> AskFigures:
         """Ask about a stretch of documents, so that the memo has the answers, and the dead letters
-        what failed. What `claim` does not give back is asked by others."""
+        what failed. What `claim` does not give back is asked by others. Raises `ModelUnavailable`
+        where the service is down: it would be for the next stretch."""
         figures = AskFigures()
         asking = self._asking(stretch.window, figures, retry=False)
         for batch in self._batches(stretch.window, stretch.pass_no, only=stretch):
             asking.outcomes([self._wanted(*pair) for pair in batch], claim=claim)
+        if asking.is_down:
+            raise ModelUnavailable(f"{self.source}/{self.stage}: the model's service is down")
         return figures
 
     def _its_part(self, window: str, pass_no: int) -> PartKey:

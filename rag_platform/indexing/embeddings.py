@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from rag_platform.encoders.base import Embedder, Vectors
+from rag_platform.encoders.openai import EmbeddingServiceError
 from rag_platform.encoders.validation import InvalidEmbedding, validate
+from rag_platform.errors import PlatformError
 from rag_platform.indexing.chunks import Chunks
 from rag_platform.indexing.processes import in_order
 from rag_platform.indexing.progress import note_figures, unapplied, unapplied_passes
@@ -32,8 +34,17 @@ _SHARES = 8
 # How long a run waits for one that is embedding: as long as a large backfill takes.
 _PATIENCE_S = 86_400.0
 
-# Text and size of chunks by memo key.
-_Wanted = dict[bytes, tuple[str, int]]
+# Text, size and document of chunks by memo key.
+_Wanted = dict[bytes, tuple[str, int, str]]
+# The same of a batch of chunks, a column each.
+_Columns = tuple[list[str], list[int], list[str]]
+_COLUMNS = ("text", "tokens", "key")
+# Documents that are named in an error.
+_NAMED = 3
+
+
+class PassageRefused(PlatformError):
+    """A passage of a document has no vector, and will not have one as it is."""
 
 
 @dataclass(slots=True)
@@ -156,7 +167,7 @@ class Embeddings:
         if not self._embedder.per_core or len(texts) < _WORTH_SHARING:
             return self._embedder.embed_passages(texts)
         size = -(-len(texts) // _SHARES)
-        shares = [texts[start : start + size] for start in range(0, len(texts), size)]
+        shares = [(start, texts[start : start + size]) for start in range(0, len(texts), size)]
         return np.concatenate(list(in_order(functools.partial(_embed, self._embedder), shares)))
 
     def invalid(self, windows: Sequence[str]) -> list[str]:
@@ -188,7 +199,7 @@ class Embeddings:
         index, source = self._chunks.index.name, self._chunks.source
         for window in windows:
             for pass_no in unapplied_passes(self._catalog, index, source, window):
-                for texts, _ in self._texts(window, pass_no):
+                for texts, *_ in self._texts(window, pass_no):
                     yield window, [self._key(text) for text in texts]
 
     def _key(self, text: str) -> bytes:
@@ -196,22 +207,23 @@ class Embeddings:
 
     def _missing(
         self,
-        batches: Iterator[tuple[list[str], list[int]]],
+        batches: Iterator[_Columns],
         figures: EmbedFigures,
         *,
         claim: Claim,
     ) -> Iterator[_Wanted]:
-        """Of some texts and their sizes those that have no vector yet and are claimed."""
-        for texts, tokens in batches:
+        """Of some texts those that have no vector yet and are claimed."""
+        for texts, tokens, documents in batches:
             keys = [self._key(text) for text in texts]
             claimed = claim(keys)
             known = self._memo.known(claimed)
             wanted: _Wanted = {}
-            for key, text, count in zip(keys, texts, tokens, strict=True):
+            passages = zip(texts, tokens, documents, strict=True)
+            for key, passage in zip(keys, passages, strict=True):
                 if key in known or key in wanted:
                     figures.memo_hits += 1
                 elif key in claimed:
-                    wanted[key] = (text, count)
+                    wanted[key] = passage
             yield wanted
 
     def _part(self, window: str, pass_no: int) -> PartKey:
@@ -222,19 +234,20 @@ class Embeddings:
 
     def _texts(
         self, window: str, pass_no: int, *, only: Stretch | None = None
-    ) -> Iterator[tuple[list[str], list[int]]]:
-        """Texts and sizes of a pass's chunks, those only of documents that the index lacks: what
-        a newer change has superseded since it was chunked is not paid for."""
+    ) -> Iterator[_Columns]:
+        """Texts and sizes of a pass's chunks and the keys of their documents, those only that the
+        index lacks: what a newer change has superseded since it was chunked is not paid for."""
         part = self._part(window, pass_no)
         lacking = unapplied(self._chunks.index.name, self._chunks.source)
-        for batch in self._pages.read(part, columns=["seq", "text", "tokens"], only=only):
+        for batch in self._pages.read(part, columns=["seq", *_COLUMNS], only=only):
             rows = batch.to_pylist()
             numbers = {row["seq"] for row in rows}
             with self._catalog.read() as connection:
                 found = connection.execute(lacking.where(changes.c.seq.in_(numbers)))
                 wanted = {row.seq for row in found}
             rows = [row for row in rows if row["seq"] in wanted]
-            yield [row["text"] for row in rows], [row["tokens"] for row in rows]
+            text, tokens, key = ([row[name] for row in rows] for name in _COLUMNS)
+            yield text, tokens, key
 
     def _embed(
         self,
@@ -248,7 +261,7 @@ class Embeddings:
         if figures.deferred_chunks:
             figures.deferred_chunks += len(missing)
             return
-        texts = [text for text, _ in missing.values()]
+        texts = [text for text, *_ in missing.values()]
         began = time.perf_counter()
         try:
             vectors = embed(texts)
@@ -256,6 +269,8 @@ class Embeddings:
             logger.warning("embedding stopped, documents deferred: %s", error)
             figures.deferred_chunks += len(missing)
             return
+        except (InvalidEmbedding, EmbeddingServiceError) as error:
+            raise self._placed(error, list(missing.values())) from error
         seconds = time.perf_counter() - began
         validate(vectors, expected=len(texts), dimension=self._embedder.dimension)
         self._memo.put_many(
@@ -266,12 +281,33 @@ class Embeddings:
         self._measures.observe(EMBEDDED_TEXTS, [len(texts)], **labels)
         figures.embed_calls += 1
         figures.embedded_chunks += len(texts)
-        figures.embedded_tokens += sum(tokens for _, tokens in missing.values())
+        figures.embedded_tokens += sum(tokens for _, tokens, _ in missing.values())
+
+    def _placed(
+        self, error: InvalidEmbedding | EmbeddingServiceError, passages: list[tuple[str, int, str]]
+    ) -> PlatformError:
+        """The error with the documents that it is about, where it is about some."""
+        if isinstance(error, InvalidEmbedding):
+            about = [passages[position] for position in error.positions]
+        else:
+            about = [max(passages, key=lambda passage: len(passage[0].encode()))]
+            about = about if error.too_long else []
+        if not about:
+            return error
+        keys = list(dict.fromkeys(repr(key) for _, _, key in about))
+        named = ", ".join(keys[:_NAMED]) + (", ..." if len(keys) > _NAMED else "")
+        return PassageRefused(f"{self._chunks.source}, a passage of {named}: {error}")
 
 
 def _short(fingerprint: str) -> str:
     return hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
 
 
-def _embed(embedder: Embedder, texts: list[str]) -> Vectors:
-    return embedder.embed_passages(texts)
+def _embed(embedder: Embedder, share: tuple[int, list[str]]) -> Vectors:
+    """The vectors of some of a batch's texts, the first of which stands at a position in it."""
+    first, texts = share
+    try:
+        return embedder.embed_passages(texts)
+    except InvalidEmbedding as error:
+        positions = [first + position for position in error.positions]
+        raise InvalidEmbedding(str(error), positions) from error

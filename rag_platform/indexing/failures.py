@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rag_platform.storage.catalog import Catalog
-from rag_platform.storage.measures import VECTOR_STORE_FAILURES, Measures
+from rag_platform.storage.measures import VECTOR_STORE_FAILURES, Measures, Operation
 from rag_platform.storage.vectors.base import VectorStoreError
 
 
 @contextmanager
-def failures_counted(catalog: Catalog, index: str, operation: str) -> Iterator[None]:
+def failures_counted(catalog: Catalog, index: str, operation: Operation) -> Iterator[None]:
     """Count a `VectorStoreError` of the block, which is raised on. Waiting for a lock is none."""
     try:
         yield

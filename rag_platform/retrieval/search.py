@@ -17,10 +17,11 @@ from rag_platform.storage.vectors.base import Collection, Hit
 # The best texts of each leg whose scores count: always as many, so that the first results are the
 # same whether ten are asked for or two hundred. What is found below them comes last, by its rank.
 _POOL = 50
-# Hits fetched of a leg at a time, and how often: where copies of a text take the room of others,
-# more are fetched without the texts found. A notice may stand in every document there is.
+# Hits fetched of a leg at a time: where copies of a text take the room of others, more are fetched
+# without the texts found, twice as many each time. A notice may stand in every document there is,
+# and a contract's clauses in every contract.
 _DEPTH = 100
-_ROUNDS = 8
+_DEEPEST = 1_600
 # Addresses shown of a text.
 _MOST_ADDRESSES = 100
 
@@ -163,16 +164,20 @@ Leg = Mapping[str, list[Hit]]  # hits by text, best first
 
 
 def _leg(k: int, fetch: Callable[[int, Sequence[str]], list[Hit]]) -> Leg:
-    """The hits of a leg, deep enough to hold the pool and k different texts."""
+    """The hits of a leg, deep enough to hold the pool and k different texts; of a text no more
+    than its addresses that are shown."""
     needed, depth = max(_POOL, k), max(_DEPTH, 2 * k)
     groups: dict[str, list[Hit]] = {}
-    for _ in range(_ROUNDS):
+    while True:
         hits = fetch(depth, list(groups))
         for hit in hits:
-            groups.setdefault(hit.payload["text_hash"], []).append(hit)
+            group = groups.setdefault(hit.payload["text_hash"], [])
+            if len(group) < _MOST_ADDRESSES:
+                group.append(hit)
+        # Each time at least one text is new, so that this ends.
         if len(hits) < depth or len(groups) >= needed:
-            break
-    return groups
+            return groups
+        depth = max(depth, min(2 * depth, _DEEPEST))
 
 
 def _pool(leg: Leg) -> dict[str, float]:

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, get_args
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -39,7 +39,9 @@ EMBEDDED_TEXTS = Measure("embedded_texts", ("index", "model"))
 LLM_REQUEST_SECONDS = Measure("llm_request_seconds", ("model", "outcome"), _SECONDS)
 # Seconds that requests waited for a limit of the service.
 RATE_LIMIT_WAIT_SECONDS = Measure("rate_limit_wait_seconds", ("model",), _SECONDS)
-# Writes to a vector store that failed.
+# Runs over an index that a vector store ended, by what they were to do.
+Operation = Literal["apply", "publish", "reconcile"]
+OPERATIONS: Final[tuple[Operation, ...]] = get_args(Operation)
 VECTOR_STORE_FAILURES = Measure("vector_store_failures", ("index", "operation"))
 # What the last reconciling of an index found: documents that had drifted, those of them that it
 # left so, points of nobody that it left, and when it was (UTC seconds since 1970). Gauges.

@@ -17,6 +17,18 @@ def test_a_key_is_one_units_until_it_is_done() -> None:
     assert clerk.refused(3, [b"a", b"b", b"c"]) == []
 
 
+def test_what_is_done_is_not_begun_again_and_after_the_end_nothing_is() -> None:
+    """A worker that is lost with many units of a block gives all of them to another."""
+    clerk = Clerk()
+    assert [clerk.begin(1), clerk.begin(1), clerk.begin(2)] == [1, 2, 1]
+    clerk.done(1, "monday", {"parsed": 2})
+    assert [clerk.begin(1), clerk.begin(2)] == [0, 2]
+    clerk.left(2)  # failed
+    assert clerk.begin(2) == 3
+    clerk.end()
+    assert [clerk.begin(2), clerk.begin(3)] == [0, 0]
+
+
 def test_figures_add_up_by_window() -> None:
     clerk = Clerk()
     clerk.done(1, "monday", {"parsed": 2, "failed": 1})

@@ -1,4 +1,4 @@
-"""A cluster of three machines, which are processes here; one is killed in the middle."""
+"""A cluster of two machines, which are processes here; one is killed in the middle."""
 
 import contextlib
 import uuid
@@ -48,7 +48,6 @@ _QUICK_TO_NOTICE = {
     "health_check_timeout_ms": 1_000,
     "health_check_failure_threshold": 3,
 }
-ENTITIES = [Job("entities", SOURCE)]
 DOCUMENTS, TEXTS = 24, 73  # three passages each, and one that all share
 
 
@@ -178,7 +177,7 @@ def test_with_a_machine_killed_and_a_unit_that_fails_the_state_is_as_ever(
         embeddings.run(WINDOW, filled=helped)
     server.refuse = None
     assert embeddings.run(WINDOW).embedded_chunks <= 2 * BATCH
-    asked = {name: site.stage(parts, Job(name, SOURCE), ENTITIES) for name in STEPS}
+    asked = {name: site.stage(parts, Job(name, SOURCE), []) for name in STEPS}
     parts.enrichment(SOURCE).enriched.run(WINDOW)
     parts.vector_index(SOURCE, INDEX).run(WINDOW)
 

@@ -12,6 +12,9 @@ import yaml
 
 from rag_platform.compute.clerk import Clerk
 from rag_platform.compute.jobs import Job
+from rag_platform.enrichment import asking
+from rag_platform.llm.errors import ModelUnavailable
+from rag_platform.llm.gateway import Gateway
 from rag_platform.platform import Platform
 from rag_platform_tests.compute.site import (
     EMBEDDINGS,
@@ -136,6 +139,18 @@ def test_a_question_that_failed_for_a_helper_is_not_asked_again(
     done = parts.enrichment(SOURCE).entities.run(WINDOW, filled=helped)
     assert (done.failed, done.asked, len(server.charged)) == (12, 0, asked)
     assert {letter[2] for letter in state(parts)["letters"]} == {1}
+
+
+def test_a_service_that_is_down_ends_a_stretch_with_an_error(
+    parts: Platform, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the driver stops after some of them; else each would wait for it anew."""
+    prepare(parts)
+    monkeypatch.setattr(asking, "_GIVE_UP", 2)
+    monkeypatch.setattr(Gateway, "map", lambda _, asks: (ModelUnavailable("no") for _ in asks))
+    stage = Job("entities", SOURCE).open(parts)
+    with pytest.raises(ModelUnavailable, match="docs/entities: the model's service is down"):
+        stage.fill(next(stage.stretches([WINDOW], 12)), set)
 
 
 def test_the_budget_of_helpers_is_that_of_the_run(site: Site, server: OpenAIServer) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rag_platform.compute.cluster import connected, refuse_without_room
+from rag_platform.compute.cluster import _own_cluster, connected, refuse_without_room
 from rag_platform.compute.fill import fill
 from rag_platform.compute.jobs import ComputeError, Job, problem
 from rag_platform.platform import Platform
@@ -68,14 +68,31 @@ def test_ray_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-def test_nobody_listens_at_the_address() -> None:
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_nobody_listens_at_the_address(
+    by_environment: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said at once: Ray itself would wait for minutes."""
     pytest.importorskip("ray", reason="needs the package ray")
-    [port] = free_ports(1)
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    if by_environment:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        address = "auto"
     with (
-        pytest.raises(ComputeError, match=rf"127.0.0.1:{port}: no Ray cluster answers"),
-        connected(f"127.0.0.1:{port}"),
+        pytest.raises(ComputeError, match=rf"{address}: no Ray cluster answers"),
+        connected(address),
     ):
         pass
+
+
+def test_a_cluster_of_ones_own_leaves_nothing_behind_and_shows_nothing_to_others() -> None:
+    with _own_cluster() as options:
+        ours = Path(options["_temp_dir"])
+        ours.mkdir(mode=0o777)  # as Ray does
+        assert ours.parent.stat().st_mode & 0o777 == 0o700
+        # Ray's sockets are some 70 characters longer; the system takes 107.
+        assert len(str(ours)) < 107 - 70 or ours.parent.parent != Path("/tmp")
+    assert not ours.parent.exists()
 
 
 class Nodes:

@@ -1,25 +1,36 @@
 """A worker that must not work: it says why, in a line, and does nothing."""
 
 import json
+import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rag_platform.compute.jobs import digests
+from rag_platform.compute.clerk import Clerk
+from rag_platform.compute.jobs import Job, digests
 from rag_platform.compute.worker import Order, Worker
+from rag_platform.indexing.embeddings import Embeddings, EmbedFigures
 from rag_platform.platform import Platform
 from rag_platform.settings import load
-from rag_platform_tests.compute.site import EMBEDDINGS, Site
+from rag_platform_tests.compute.site import EMBEDDINGS, SOURCE, WINDOW, Site, prepare
 from rag_platform_tests.servers.openai_api import OpenAIServer
 
 
 class Alone(Worker):
-    """Has no clerk to ask: who would, is at work."""
+    """Has its clerk in the same process; `ahead` seconds is its clock before the worker's."""
+
+    ahead = 0.0
+
+    def __init__(self, order: Order) -> None:
+        super().__init__(order)
+        self.clerk = Clerk()
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        assert method == "left"
+        answer = getattr(self.clerk, method)(*arguments)
+        return answer + self.ahead if method == "clock" else answer
 
 
 @pytest.fixture
@@ -43,10 +54,14 @@ def order(parts: Platform, **other: Any) -> Order:
     return Order(**told | other)
 
 
-def report(order: Order) -> dict[str, Any]:
-    stretch = {"window": "2026-07-01", "pass_no": 1, "group": 0, "start": 0, "stop": 5}
+FIRST = {"window": WINDOW, "pass_no": 1, "group": 0, "start": 0, "stop": 5}
+
+
+def report(
+    order: Order, worker: Worker | None = None, stretch: dict[str, Any] = FIRST
+) -> dict[str, Any]:
     batch = {"unit": np.array([0]), "stretch": np.array([json.dumps(stretch)])}
-    [said] = Alone(order)(batch)["report"]
+    [said] = (worker or Alone(order))(batch)["report"]
     found: dict[str, Any] = json.loads(said)
     return found
 
@@ -111,6 +126,75 @@ def test_a_unit_that_fails_is_reported_with_its_reason(site: Site) -> None:
         found = report(order(parts))
     assert not found["misfit"]
     assert found["error"]
+    parts.close()
+
+
+def test_a_worker_does_what_the_run_would_do(site: Site, server: OpenAIServer) -> None:
+    """Each kind of stage, by the job's name alone; the run finds everything there."""
+    parts = site.platform()
+    prepare(parts)
+    for job, done in (
+        (EMBEDDINGS, {"embed_calls": 5, "embedded_chunks": 37, "deferred_chunks": 0}),
+        (Job("entities", SOURCE), {"asked": 12, "ok": 12, "failed": 0}),
+    ):
+        stage = job.open(parts)
+        told = order(parts, job=job, fingerprint=stage.fingerprint)
+        worker = Alone(told)
+        [stretch] = stage.stretches([WINDOW], 100)
+        with parts.catalog.exclusive(stage.lock):
+            assert report(told, worker, asdict(stretch)) == {}
+        figures = worker.clerk.figures()[WINDOW]
+        assert {name: figures[name] for name in done} == done
+        sent = len(server.requests)
+        runnable: Any = stage
+        runnable.run(WINDOW, filled=job.figures(figures))
+        assert len(server.requests) == sent
+    parts.close()
+
+
+@pytest.mark.parametrize("ahead", [-3.0, 3.0])
+def test_another_time(site: Site, monkeypatch: pytest.MonkeyPatch, ahead: float) -> None:
+    parts = site.platform()
+    monkeypatch.setattr(Alone, "ahead", ahead)
+    found = report(order(parts))
+    assert found["misfit"]
+    assert re.match(r"a worker's clock is [23]\.\d s away", found["error"])
+    parts.close()
+
+
+def test_what_a_document_says_is_not_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = site.platform()
+
+    def broken(*_: object) -> None:
+        raise ValueError("the diary of the keeper")
+
+    monkeypatch.setattr(Embeddings, "fill", broken)
+    with parts.catalog.exclusive(EMBEDDINGS.open(parts).lock):
+        assert report(order(parts)) == {"error": "ValueError", "misfit": False}
+    parts.close()
+
+
+def test_a_unit_that_ends_its_workers_is_given_up_and_one_that_is_done_is_passed_over(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who dies over a unit reports nothing: the next worker begins with it again."""
+    parts = site.platform()
+    prepare(parts)
+    filled: list[Any] = []
+
+    def fill(_: Embeddings, stretch: Any, claim: Any) -> EmbedFigures:
+        filled.append(stretch)
+        return EmbedFigures()
+
+    monkeypatch.setattr(Embeddings, "fill", fill)
+    with parts.catalog.exclusive(EMBEDDINGS.open(parts).lock):
+        worker = Alone(order(parts))
+        for _ in range(4):
+            worker.clerk.begin(0)
+        assert report(worker._order, worker)["error"] == "4 workers were lost over it"
+        worker = Alone(order(parts))
+        assert [report(worker._order, worker) for _ in range(9)] == [{}] * 9
+    assert len(filled) == 1
     parts.close()
 
 

@@ -11,6 +11,9 @@ from rag_platform_tests.conformance.harness import ENGINES, WINDOWS, Recipe, Wor
 
 Build = Callable[..., World]
 
+# For what happens before or beside an engine, which makes no difference there.
+in_memory = pytest.mark.parametrize("engine", ["server"], indirect=True)
+
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> str:

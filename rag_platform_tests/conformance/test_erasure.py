@@ -19,7 +19,7 @@ from rag_platform.platform_erasure import eraser
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import changes, dead_letters, documents, memo, search_log
 from rag_platform.storage.schema_base import metadata
-from rag_platform_tests.conformance.conftest import Build
+from rag_platform_tests.conformance.conftest import Build, in_memory
 from rag_platform_tests.conformance.corpus import article, broken_pdf, fill, web_page
 from rag_platform_tests.conformance.harness import (
     BY_HEADING,
@@ -39,8 +39,6 @@ SECRET, PAGE, PUBLIC = "private/anna.md", "private/anna.html", "public.md"
 # In texts only, never in an address.
 MARKER = "Zwiebelfisch"
 SHARED = "## Gate\n\nThe north gate closes at nine in the evening on every day of the week."
-
-in_memory = pytest.mark.parametrize("engine", ["server"], indirect=True)
 
 
 def secret(seed: int) -> str:

@@ -12,6 +12,7 @@ from rag_platform.indexing.embeddings import passage_key
 from rag_platform.indexing.progress import unfinished_windows
 from rag_platform.storage.schema import memo
 from rag_platform.storage.vectors.base import Collection, Point, PointsRefused, SparseVector
+from rag_platform_tests.conformance.conftest import in_memory
 from rag_platform_tests.conformance.corpus import article
 from rag_platform_tests.conformance.embedders import EmbedderDown, Fault
 from rag_platform_tests.conformance.harness import SOURCE, V1, WINDOWS, World, assert_same
@@ -151,6 +152,7 @@ def test_17_a_sync_after_a_wipe_is_repaired_too(synced: World) -> None:
     synced.check()
 
 
+@in_memory
 @pytest.mark.parametrize("fault", ["nan", "infinite", "zero", "dimension", "count"])
 def test_22_wrong_vectors_never_reach_an_index(synced: World, fault: Fault) -> None:
     before, remembered = synced.contents(), _remembered(synced)
@@ -167,6 +169,7 @@ def test_22_wrong_vectors_never_reach_an_index(synced: World, fault: Fault) -> N
     synced.check()
 
 
+@in_memory
 @pytest.mark.parametrize("value", [b"\0" * 1024, b"\0\0\xc0\x7f" * 256, b"\0\0\x80\x3f" * 255])
 def test_22_wrong_vectors_in_the_memo_never_reach_an_index(synced: World, value: bytes) -> None:
     """Zero, NaN and too short, as a damaged or tampered database might hold."""

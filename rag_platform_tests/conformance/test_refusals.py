@@ -11,6 +11,7 @@ from rag_platform.documents.changelog import SourceListingRefused
 from rag_platform.documents.sources.base import Known, ListedObject, NotTaken, SourceUnavailable
 from rag_platform.documents.sources.kinds.folder import FolderSource
 from rag_platform.indexing.index_writer import IndexWriter, Wanted
+from rag_platform_tests.conformance.conftest import in_memory
 from rag_platform_tests.conformance.corpus import article, broken_pdf
 from rag_platform_tests.conformance.embedders import EmbedderDown
 from rag_platform_tests.conformance.harness import SOURCE, V1, WINDOWS, World, assert_same
@@ -30,6 +31,7 @@ def _most_lost(world: World) -> None:
     world.folder.remove(*world.folder.names()[:4])
 
 
+@in_memory
 @pytest.mark.parametrize(
     ("lose", "error", "says"),
     [
@@ -80,6 +82,7 @@ def test_10_a_move_of_everything_is_no_loss(synced: World) -> None:
     synced.check()
 
 
+@in_memory
 def test_10_listing_fails_midway(synced: World, monkeypatch: pytest.MonkeyPatch) -> None:
     before = synced.contents()
     whole = FolderSource.batches
@@ -101,6 +104,7 @@ def test_10_listing_fails_midway(synced: World, monkeypatch: pytest.MonkeyPatch)
     assert synced.page(SECOND).outcomes == {"inserted": 1, "unchanged": 7}
 
 
+@in_memory
 def test_10_reading_fails_midway(synced: World, monkeypatch: pytest.MonkeyPatch) -> None:
     before = synced.contents()
     for number in range(3):
@@ -121,6 +125,7 @@ def test_10_reading_fails_midway(synced: World, monkeypatch: pytest.MonkeyPatch)
     synced.check()
 
 
+@in_memory
 def test_10_one_unreadable_object_is_one_dead_letter(
     synced: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

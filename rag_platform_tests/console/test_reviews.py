@@ -112,16 +112,17 @@ def test_what_is_for_others_hides_nothing_that_waits_behind_it(
     with platform.catalog.begin() as connection:
         connection.execute(hidden)
     page = visitor.html("/reviews")
-    [first] = rows(page)
-    assert first != "cards.md"
-    begin = f"/reviews/{number(platform, first)}"
+    [first] = table(page, "The most urgent first")
+    assert first["Document"] != "cards.md"
+    begin = f"/reviews/{first['Review']}"
     assert page.xpath("//a[@data-key='j']/@href") == [begin]
     assert visitor.get("/reviews/next").headers["location"] == begin
 
 
 @pytest.mark.parametrize("after", ["1+" + "9" * 30, "nan+-1", "1", "x+y"])
 def test_a_place_that_is_none_is_the_beginning(onlooker: Visitor, after: str) -> None:
-    assert rows(onlooker.html(f"/reviews?after={after}"))[0] == "cards.md"
+    page = onlooker.html(f"/reviews?after={after}")
+    assert table(page, "The most urgent first")[0]["Document"] == "cards.md"
 
 
 def test_settings_may_keep_texts_off_the_reviews(place: Place) -> None:

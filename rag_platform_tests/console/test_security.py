@@ -285,7 +285,7 @@ def test_it_says_that_it_lives_while_every_thread_waits(here: Visitor) -> None:
         anyio.to_thread.current_default_thread_limiter().total_tokens = 1
         free = threading.Event()
         async with anyio.create_task_group() as others:
-            others.start_soon(anyio.to_thread.run_sync, free.wait)
+            others.start_soon(partial(anyio.to_thread.run_sync, free.wait))
             await anyio.lowlevel.checkpoint()
             with anyio.move_on_after(10):
                 sent = await _asked(here.app, "/healthz", headers=[])

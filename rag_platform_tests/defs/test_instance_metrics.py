@@ -13,7 +13,11 @@ from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from dagster._daemon.types import DaemonHeartbeat
 
-from rag_platform.defs.operations.instance_metrics import dagster_families, instance_families
+from rag_platform.defs.operations.instance_metrics import (
+    NoInstance,
+    dagster_families,
+    instance_families,
+)
 from rag_platform.operations.metrics.families import PREFIX, Family
 from rag_platform.settings import PROJECT_ROOT, Settings
 from rag_platform_tests.defs.instances import PROBLEM, put_automation, put_run
@@ -217,6 +221,11 @@ def test_where_nothing_ran_there_is_nothing(
     settings = Settings.model_validate({"home": tmp_path})
     assert dagster_families(settings) == []
     assert list(tmp_path.iterdir()) == []
+    # A variable that leads nowhere would leave the daemon without an alert.
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with pytest.raises(NoInstance, match="DAGSTER_HOME: "):
+        dagster_families(settings)
+    monkeypatch.delenv("DAGSTER_HOME")
     home = tmp_path / "dagster"
     home.mkdir()
     (home / "dagster.yaml").write_text((PROJECT_ROOT / "dagster.yaml").read_text())

@@ -1,10 +1,12 @@
 """Which page a document belongs to: by when it was seen, by its date, by its path."""
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from rag_platform.documents import windows
 from rag_platform.documents.windows import UnknownWindow
 from rag_platform_tests.documents.conftest import Docs, MakeDocs
 
@@ -42,6 +44,34 @@ def test_a_window_that_time_passed_over_is_empty(docs: Docs) -> None:
     # And stays so; the file is left to a window that asks.
     assert docs.run(FIRST).pass_no is None
     assert docs.ask(THIRD).changes == {"inserted": 1}
+
+
+def test_a_page_of_a_clock_that_was_fast_closes_nothing(
+    docs: Docs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fast(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + timedelta(days=2)
+
+    calendar = docs.platform.calendar("manuals")
+    today = calendar.current()
+    docs.folder.write("a.md", "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(windows, "datetime", Fast)
+        ahead = calendar.current()
+        assert docs.run(ahead).changes == {"inserted": 1}
+    docs.folder.write("a.md", "b")
+    docs.folder.write("c.md", "c")
+    assert docs.run(today).changes == {"updated": 1, "inserted": 1}
+    # What was before today is history as ever.
+    assert docs.run(FIRST).pass_no is None
+    # And the page to come takes what is new once its time has come.
+    docs.folder.remove("c.md")
+    with monkeypatch.context() as patch:
+        patch.setattr(windows, "datetime", Fast)
+        assert docs.run(ahead).changes == {"deleted": 1}
+        assert docs.run(today).pass_no is None
 
 
 def test_a_replay_gives_what_was_recorded(docs: Docs) -> None:

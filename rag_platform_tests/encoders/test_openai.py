@@ -1,6 +1,7 @@
 import logging
 import math
 import os
+import random
 import signal
 import threading
 import time
@@ -249,13 +250,47 @@ def test_a_server_that_takes_fewer_bytes_gets_fewer(catalog: Catalog, server: Op
     assert "One text is too large" in message
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (422, "`inputs` must have less than 512 tokens. Given: 600"),  # text-embeddings-inference
+        (413, "`inputs` must have less than 512 tokens. Given: 600"),  # in former versions
+        (400, "This model's maximum context length is 512 tokens. However, you requested 600"),
+    ],
+)
 def test_a_text_that_is_too_long_for_the_server_is_not_sent_in_halves(
+    catalog: Catalog, server: OpenAIServer, status: int, said: str
+) -> None:
+    server.faults.append(failing(status, message=said))
+    with pytest.raises(EmbeddingServiceError, match="be told to truncate") as caught:
+        embedder(catalog, server.base_url).embed_passages(["long", "short"])
+    assert caught.value.too_long
+    assert not caught.value.transient
+    assert len(server.requests) == 1
+
+
+def test_in_whatever_parts_each_text_is_answered_and_paid_once(
     catalog: Catalog, server: OpenAIServer
 ) -> None:
-    said = "`inputs` must have less than 512 tokens. Given: 600"
-    message = refused(catalog, server, failing(422, message=said), texts=["long", "short"])
-    assert "be told to truncate" in message
-    assert len(server.requests) == 1
+    """A server that takes three texts and 60 bytes at a time, and says either."""
+
+    def refuse(body: Body) -> Fault | None:
+        if len(body["input"]) > 3:
+            return failing(422, message="batch size 4 > maximum allowed batch size 3")
+        if sum(map(len, body["input"])) > 60:
+            return failing(413, message="length limit exceeded")
+        return None
+
+    server.refuse = refuse
+    dice = random.Random(5)
+    texts = [f"{n} " + "x" * dice.choice([1, 20, 50]) for n in range(40)]
+    ours = embedder(catalog, server.base_url, tokens_per_minute=20 * 300)  # several at a time
+    np.testing.assert_allclose(ours.embed_passages(texts), expected(texts), atol=1e-6)
+    answered = [text for r in server.requests if r.status == 200 for text in r.body["input"]]
+    assert sorted(answered) == sorted(texts)
+    paid = [settled for status, _, settled in booked(catalog) if status == "settled"]
+    assert len(paid) == sum(r.status == 200 for r in server.requests)
+    assert {status for status, _, _ in booked(catalog)} == {"settled", "failed"}
 
 
 def test_requests_of_a_batch_run_at_the_same_time(catalog: Catalog, server: OpenAIServer) -> None:

@@ -136,6 +136,24 @@ def test_texts_without_words_are_refused_by_position(folder: Path) -> None:
     assert embedder(folder).embed_passages([]).shape == (0, DIMENSION)
 
 
+def test_a_text_of_which_the_tokenizer_makes_nothing_has_no_vector(folder: Path) -> None:
+    """Its vector would be that of the padding. Not so where marks stand around it."""
+    saved = json.loads((folder / "tokenizer.json").read_text())
+    saved |= {"post_processor": None, "model": saved["model"] | {"unk_token": "none"}}
+    saved["normalizer"] = {"type": "Strip", "strip_left": True, "strip_right": True}
+    saved["pre_tokenizer"] = {
+        "type": "Split",
+        "pattern": {"Regex": "[^a-z]+"},
+        "behavior": "Removed",
+        "invert": False,
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(saved))
+    ours = embedder(folder)
+    assert ours.token_ids(["sun moon", "--"]) == [[4, 5], []]
+    with pytest.raises(InvalidEmbedding, match="zero norm in 1 of 3 vectors, at position 1;"):
+        ours.embed_passages(["sun moon", "--", "moon sun"])
+
+
 # The folder
 
 
@@ -173,6 +191,11 @@ def test_opening_does_not_load_the_weights_and_it_travels(folder: Path) -> None:
         ("config.json", None, "config.json: cannot be read.*names a folder with"),
         ("config.json", "[1]", "config.json is not that of a model"),
         ("config.json", "{}", "says no hidden_size"),
+        (
+            "config.json",
+            '{"hidden_size": 8, "max_position_embeddings": 256}',
+            "takes 256 tokens at most.*lower the embedder's `max_tokens` from 512",
+        ),
         ("tokenizer.json", "{", "tokenizer.json: cannot be read"),
         ("tokenizer.json", None, "tokenizer.json: cannot be read"),
         ("model.safetensors", None, r"has no \*.safetensors; other formats of weights may hold"),
@@ -265,6 +288,30 @@ def test_a_model_with_code_of_its_own_or_other_weights_is_refused(tiny: Path) ->
     (tiny / "config.json").write_text(json.dumps(config | own))
     with pytest.raises(NoTransformer, match="cannot be loaded"):
         TransformerEmbedder(Rules(tiny)).embed_query("sun")
+
+
+@needs_torch
+def test_weights_that_are_of_another_model_are_refused(tiny: Path) -> None:
+    """The library would make up those that lack, others each time."""
+    from safetensors.numpy import load_file, save_file
+
+    weights = load_file(tiny / "model.safetensors")
+    no_pooler = {name: value for name, value in weights.items() if "pooler" not in name}
+    save_file(no_pooler, tiny / "model.safetensors", metadata={"format": "pt"})
+    assert TransformerEmbedder(Rules(tiny, device="cpu")).embed_query("sun").shape == (DIMENSION,)
+    half = {name: value for name, value in no_pooler.items() if "layer.1" not in name}
+    save_file(half, tiny / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(NoTransformer, match=r"weights that \*.safetensors lack, such as encoder"):
+        TransformerEmbedder(Rules(tiny, device="cpu")).embed_query("sun")
+    (tiny / "model.safetensors").write_bytes(b"\x80\x04 a pickle")
+    with pytest.raises(NoTransformer, match="cannot be loaded"):
+        TransformerEmbedder(Rules(tiny, device="cpu")).embed_query("sun")
+
+
+def test_weights_that_lack_are_named(folder: Path) -> None:
+    module._refuse_lacking(folder, ["pooler.dense.weight"])
+    with pytest.raises(NoTransformer, match=r"describes 1 weights .* such as encoder\.one"):
+        module._refuse_lacking(folder, ["pooler.dense.weight", "encoder.one"])
 
 
 @needs_torch

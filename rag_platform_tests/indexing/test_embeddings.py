@@ -1,10 +1,22 @@
 """embeddings: figures, memo hits, and what is deferred when the money is spent."""
 
+import pickle
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from rag_platform.indexing.embeddings import passage_key, vector_bytes, vector_from
+from rag_platform.encoders.base import Vectors
+from rag_platform.encoders.openai import EmbeddingServiceError
+from rag_platform.encoders.validation import InvalidEmbedding
+from rag_platform.indexing.embeddings import (
+    PassageRefused,
+    _embed,
+    passage_key,
+    vector_bytes,
+    vector_from,
+)
 from rag_platform.storage.pages import PartGone
 from rag_platform.storage.schema import changes
 from rag_platform_tests.conformance.embedders import HashEmbedder
@@ -95,6 +107,40 @@ def test_a_document_waits_whole(world: World) -> None:
     done = world.sync(FIRST)
     assert (done.applied[V1].documents, done.applied[V1].deferred) == (1, 1)
     assert {payload["key"] for payload, _ in world.contents().values()} == {"00.md"}
+
+
+def test_a_passage_without_a_vector_is_named_by_its_document(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(world, 5)
+    world.folder.write("long.md", "This is the longest text of all of them, by far.")
+
+    def refuse(error: Exception) -> None:
+        def embed(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(type(world.embedders["wordllama"]), "embed_passages", embed)
+
+    refuse(InvalidEmbedding("NaN", [0, 1, 2, 3]))
+    named = "a passage of '00.md', '01.md', '02.md', ...: NaN$"
+    with pytest.raises(PassageRefused, match=f"^{SOURCE}, {named}"):
+        world.sync(FIRST)
+    refuse(EmbeddingServiceError("answered 422", too_long=True))
+    with pytest.raises(PassageRefused, match=r"a passage of 'long\.md': answered 422"):
+        world.sync(FIRST)
+    refuse(EmbeddingServiceError("answered 401"))
+    with pytest.raises(EmbeddingServiceError, match=r"^answered 401$"):
+        world.sync(FIRST)
+
+
+def test_a_share_of_a_batch_names_positions_in_the_batch() -> None:
+    class Broken(HashEmbedder):
+        def embed_passages(self, texts: Sequence[str]) -> Vectors:
+            raise InvalidEmbedding("NaN", [1])
+
+    with pytest.raises(InvalidEmbedding) as caught:
+        _embed(Broken(8), (200, ["one", "two"]))
+    assert pickle.loads(pickle.dumps(caught.value)).positions == (201,)
 
 
 def test_keys_differ_by_embedder_and_text() -> None:

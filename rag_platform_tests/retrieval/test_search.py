@@ -1,14 +1,17 @@
 """Search over a collection of plain numbers: one result per text, fused by score."""
 
+import random
 from collections import defaultdict as Weights
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
+from rag_platform.retrieval import search
+from rag_platform.retrieval.fusion import fuse
 from rag_platform.retrieval.readers import Reader
 from rag_platform.retrieval.search import Searcher
-from rag_platform.storage.vectors.base import Collection, VectorStore
+from rag_platform.storage.vectors.base import Collection, Hit, SparseVector, VectorStore
 from rag_platform.storage.vectors.edge import EdgeVectorStore
 from rag_platform.storage.vectors.server import ServerVectorStore
 from rag_platform_tests.retrieval.compass import Compass, Words, point
@@ -181,6 +184,55 @@ def test_texts_that_stand_everywhere_do_not_hide_the_others(
     ]
     assert [len(result.uris) for result in found[:5]] == [100, 100, 100, 100, 1]
     assert {uri.split("/")[3] for uri in found[2].uris} == {"2"}
+
+
+def test_any_number_of_texts_that_stand_everywhere_leaves_room_for_all(
+    collection: Collection, searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clauses of a hundred contracts. Against what is worked out here from all points; hits
+    are fetched five at a time, at first, so that it takes many times."""
+    monkeypatch.setattr(search, "_DEPTH", 5)
+    monkeypatch.setattr(search, "_DEEPEST", 20)
+    dice = random.Random(11)
+    terms = ["alpha", "beta", "alpha beta", "none"]
+    angles = {f"{dice.choice(terms)} {n}": 0.5 + n for n in range(70)}
+    weights = {text: dice.uniform(1, 20) for text in angles}
+    points = [
+        point(text, angle, f"{text}/{copy}.md")
+        for text, angle in angles.items()
+        for copy in range(dice.choice([1, 2, 25]))
+    ]
+    for each in points:
+        each.sparse.values[:] = [weights[each.payload["text"]]] * len(each.sparse.values)
+    dice.shuffle(points)
+    collection.upsert(points)
+
+    cosines = {text: float(np.cos(np.radians(angle))) for text, angle in angles.items()}
+    alike = {hit.payload["text"]: hit.score for hit in every_hit(collection, len(points))}
+    best = fuse(best_of(cosines), best_of(alike), 0.5)
+    ranks = [sorted(leg, key=lambda text: -leg[text]) for leg in (cosines, alike)]
+    wanted = sorted(best, key=lambda text: (-best[text], min(_rank(r, text) for r in ranks)))
+    for k in (1, 10, 40):
+        found = searcher.search("north alpha beta", k)
+        assert [result.text for result in found] == wanted[:k]
+        assert [result.score for result in found] == pytest.approx(
+            [best[text] for text in wanted[:k]], abs=1e-5
+        )
+    assert len(searcher.search("north alpha beta", 70)) == 70
+
+
+def every_hit(collection: Collection, most: int) -> list[Hit]:
+    """The keyword leg, copies and all, at once."""
+    return collection.nearest_sparse(SparseVector([1, 2], [1.0, 1.0]), most)
+
+
+def best_of(scores: dict[str, float]) -> dict[str, float]:
+    """The fifty that count."""
+    return dict(sorted(scores.items(), key=lambda item: -item[1])[:50])
+
+
+def _rank(texts: list[str], text: str) -> int:
+    return texts.index(text) if text in texts else len(texts)
 
 
 def test_filters(collection: Collection, searcher: Searcher) -> None:

@@ -20,7 +20,8 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as 
 from dagster._core.storage.runs.schema import RunsTable as RunRows
 from dagster._daemon.controller import get_daemon_statuses
 
-from rag_platform.operations.metrics.families import Family, Names, gauge, histogram
+from rag_platform.errors import PlatformError
+from rag_platform.operations.metrics.families import Family, Names, gauge, gauge_histogram
 from rag_platform.operations.metrics.snapshot import bucket, buckets
 from rag_platform.settings import Settings
 
@@ -46,10 +47,20 @@ _JOB = RunRows.c.pipeline_name.label("job")
 _COUNT = sa.func.count().label("n")
 
 
+class NoInstance(PlatformError):
+    """There is no instance of Dagster where it is said to be."""
+
+
 def dagster_families(settings: Settings) -> list[Family]:
-    """Metrics of the instance in DAGSTER_HOME; none where nothing ran yet. Nothing is changed."""
-    home = Path(os.environ.get("DAGSTER_HOME") or settings.home / "dagster")
+    """Metrics of the instance in DAGSTER_HOME; none where nothing ran yet. Nothing is changed.
+
+    Raises `NoInstance` where that variable leads elsewhere: without it there is no alert on runs.
+    """
+    given = os.environ.get("DAGSTER_HOME")
+    home = Path(given or settings.home / "dagster")
     if not (home / "dagster.yaml").exists():
+        if given:
+            raise NoInstance(f"DAGSTER_HOME: {home} has no dagster.yaml; give that of the daemon.")
         return []
     return list(instance_families(_opened(str(home)), time.time()))
 
@@ -76,7 +87,7 @@ def _runs(instance: dg.DagsterInstance, now: float) -> Iterator[Family]:
     found = gauge("runs", "Runs that have not ended, or did within 24 hours.", _LABEL, "status")
     total = gauge("runs_now", "Runs that have not ended.", "status")
     oldest = gauge("oldest_run_seconds", "Since the oldest run of a status was created.", "status")
-    took = histogram(
+    took = gauge_histogram(
         "run_seconds", "Seconds of the runs that succeeded within 24 hours. No counter.", _LABEL
     )
     for status in _UNDER_WAY:

@@ -7,6 +7,7 @@ no harm, as what a killed run leaves does none. Indexes are not copied. Every po
 catalog, which has its vector in the memo, and from the chunks in the storage.
 """
 
+import contextlib
 import importlib.metadata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from rag_platform.operations.backup import manifest
-from rag_platform.operations.backup.blobs import Blobs, reported, stream
+from rag_platform.operations.backup.blobs import BackupFailed, Blobs, reported, stream
 from rag_platform.operations.backup.files import Places, copy_files
-from rag_platform.operations.backup.manifest import Manifest, ObjectCopy
+from rag_platform.operations.backup.manifest import BackupDamaged, Manifest, ObjectCopy
 from rag_platform.operations.backup.tables import dump, snapshot
 from rag_platform.storage.catalog import SCHEMA_REVISION, Catalog
 from rag_platform.storage.vectors.base import VectorStore
@@ -66,7 +67,13 @@ def backup(state: State, target: Any, *, keep: int | None = None) -> BackupRepor
         blobs = Blobs(target)
         made = _made(state, blobs, known=_newest_objects(target))
         name = manifest.write(target, made)
-        removed = _prune(target, blobs, keep) if keep else 0
+        if blobs.lost(made.blobs()):
+            manifest.remove(target, [name])
+            raise BackupFailed(
+                "backup: another one into the same place removed what this one needs. Give every "
+                "platform a place of its own, and run again."
+            )
+        removed = _prune(target, blobs, keep, made=name) if keep else 0
     return BackupReport(
         name=name,
         rows=made.rows,
@@ -104,8 +111,11 @@ def _version() -> str:
 
 def _newest_objects(target: Any) -> dict[str, ObjectCopy]:
     """The objects of the newest backup by path: what did not change since is not read again."""
-    found = manifest.names(target)
-    return {copy.path: copy for copy in manifest.read(target, found[-1]).objects} if found else {}
+    for name in reversed(manifest.names(target)):
+        # One that cannot be read is no reason to go without a backup.
+        with contextlib.suppress(BackupDamaged):
+            return {copy.path: copy for copy in manifest.read(target, name).objects}
+    return {}
 
 
 def _objects(store: Any, blobs: Blobs, known: dict[str, ObjectCopy]) -> Iterator[ObjectCopy]:
@@ -129,15 +139,20 @@ def _objects(store: Any, blobs: Blobs, known: dict[str, ObjectCopy]) -> Iterator
         yield from (copy for copy in threads.map(copied, metas) if copy is not None)
 
 
-def _prune(target: Any, blobs: Blobs, keep: int) -> int:
-    """Remove all but the newest backups, then the blobs that none needs; returns how many."""
+def _prune(target: Any, blobs: Blobs, keep: int, *, made: str) -> int:
+    """Remove all but the newest backups, then the blobs that none needs; returns how many.
+
+    The one that was just made is kept whatever the clock says. Raises `BackupDamaged` where one
+    that is to stay cannot be read: nothing is removed then.
+    """
     found = manifest.names(target)
-    stale = found[:-keep]
+    stale = [name for name in found[:-keep] if name != made]
     if not stale:
         return 0
     wanted: set[str] = set()
-    for name in found[-keep:]:
-        wanted |= manifest.read(target, name).blobs().keys()
+    for name in found:
+        if name not in stale:
+            wanted |= manifest.read(target, name).blobs().keys()
     manifest.remove(target, stale)
     blobs.prune(wanted)
     return len(stale)

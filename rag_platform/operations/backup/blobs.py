@@ -7,6 +7,8 @@ import threading
 from collections.abc import Collection, Iterable, Iterator
 from typing import IO, Any
 
+import sqlalchemy as sa
+
 from rag_platform.errors import PlatformError
 from rag_platform.operations.backup.manifest import BackupDamaged, Blob
 from rag_platform.storage.objects import explain, may_pass
@@ -75,6 +77,11 @@ class Blobs:
         for _ in self._verified(blob):
             pass
 
+    def lost(self, some: Iterable[str]) -> set[str]:
+        """Those of some digests whose blobs are not there now."""
+        there = {meta["path"] for batch in self._store.list(prefix=_FOLDER) for meta in batch}
+        return {sha256 for sha256 in some if _path(sha256) not in there}
+
     def prune(self, wanted: Collection[str]) -> int:
         """Remove all blobs but these; returns how many."""
         stale = sorted(self._known.keys() - set(wanted))
@@ -88,7 +95,7 @@ class Blobs:
 
     def _verified(self, blob: Blob) -> Iterator[bytes]:
         if not self.has(blob):
-            raise _damaged(blob, "is missing or has another size")
+            raise _damaged(blob, "is missing or has another size; take another backup")
         digest, size = hashlib.sha256(), 0
         for chunk in stream(self._store, _path(blob.sha256)):
             digest.update(chunk)
@@ -97,7 +104,8 @@ class Blobs:
                 break
             yield chunk
         if size != blob.size or digest.hexdigest() != blob.sha256:
-            raise _damaged(blob, "was changed since it was written")
+            # Another backup would not write it again: it is there, and of its size.
+            raise _damaged(blob, "was changed since it was written; delete it, then take a backup")
 
 
 def stream(store: Any, path: str) -> Iterator[bytes]:
@@ -119,11 +127,16 @@ def spooled() -> "tempfile.SpooledTemporaryFile[bytes]":
 
 @contextlib.contextmanager
 def reported(doing: str) -> Iterator[None]:
-    """Give errors of stores and disks a place and an advice."""
+    """Give errors of stores, disks and databases a place and an advice."""
     from obstore.exceptions import BaseError
 
     try:
         yield
+    except sa.exc.OperationalError as error:
+        raise BackupFailed(
+            f"{doing}: the catalog: {str(error.orig).splitlines()[0].rstrip('.')}. "
+            "Run again when it is there: what was copied is kept."
+        ) from error
     except (BaseError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else explain(error)
         raise BackupFailed(
@@ -133,7 +146,7 @@ def reported(doing: str) -> Iterator[None]:
 
 
 def _damaged(blob: Blob, how: str) -> BackupDamaged:
-    return BackupDamaged(f"{_path(blob.sha256)}: {how}; take another backup.")
+    return BackupDamaged(f"{_path(blob.sha256)}: {how}.")
 
 
 def _path(sha256: str) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -18,7 +19,7 @@ from rag_platform.errors import PlatformError
 from rag_platform.settings_values import Section
 
 FOLDER = "backups/"
-_NAME = re.compile(r"backups/([0-9]{8}T[0-9]{6}Z-([0-9a-f]{16}))\.json")
+_NAME = re.compile(r"backups/([0-9]{8}T[0-9]{12}Z-([0-9a-f]{16}))\.json")
 _MOST_BYTES = 2_000_000_000
 
 
@@ -36,6 +37,12 @@ def _plain(path: str) -> str:
         r"[\\\x00-\x1f\x7f]", path
     ):
         raise ValueError("is not a plain path below a folder")
+    return path
+
+
+def _absolute(path: str) -> str:
+    if not Path(path).is_absolute():
+        raise ValueError("is not the full path of a folder")
     return path
 
 
@@ -90,7 +97,9 @@ class Manifest(Section):
     made_at: datetime
     version: str = Field(description="of rag_platform that made it")
     revision: Annotated[str, Field(pattern=r"^[0-9]{4}$")] = Field(description="of the catalog")
-    home: str = Field(description="state folder that it was made of")
+    home: Annotated[str, AfterValidator(_absolute)] = Field(
+        description="state folder that it was made of"
+    )
     tables: dict[Identifier, TableCopy]
     objects: tuple[ObjectCopy, ...]
     files: tuple[FileCopy, ...]
@@ -115,7 +124,7 @@ def names(store: Any) -> list[str]:
 def write(store: Any, manifest: Manifest) -> str:
     """Make the backup visible; returns its name."""
     content = manifest.model_dump_json().encode()
-    name = f"{manifest.made_at:%Y%m%dT%H%M%SZ}-{hashlib.sha256(content).hexdigest()[:16]}"
+    name = f"{manifest.made_at:%Y%m%dT%H%M%S%fZ}-{hashlib.sha256(content).hexdigest()[:16]}"
     store.put(_path(name), content)
     return name
 
@@ -133,7 +142,7 @@ def read(store: Any, name: str) -> Manifest:
             f"{name[:80]!r}: no such backup here. There are: {_told(names(store))}."
         ) from None
     if hashlib.sha256(content).hexdigest()[:16] != match[2]:
-        raise BackupDamaged(f"{path}: was changed since it was written; take another backup.")
+        raise BackupDamaged(f"{path}: was changed since it was written; delete it, use another.")
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:

@@ -8,10 +8,13 @@ reconciling them with the catalog.
 
 import contextlib
 import itertools
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rag_platform.operations.backup import tables
 from rag_platform.operations.backup.backup import LOCK, State
@@ -22,6 +25,7 @@ from rag_platform.operations.backup.tables import NotEmpty, is_filled, load
 
 _THREADS = 8
 _SHOWN = 3
+_TICK_S = 0.2
 
 
 class Restore:
@@ -31,7 +35,7 @@ class Restore:
         """Reads the manifest. Raises `NoBackup`, `BackupDamaged`, `NewerBackup`."""
         with reported("restore"):
             self.manifest: Manifest = read(source, name)
-            tables.refuse_newer(self.manifest.revision)
+            tables.refuse_unknown(self.manifest.revision)
             self._blobs = Blobs(source)
         for file in self.manifest.files:
             state.files.target(file.path)
@@ -106,10 +110,29 @@ class Restore:
             for batch in store.list(prefix=f"{folder}/" if folder else None)
             for meta in batch
         }
+        parts = Counter(_pass(copy.path) for copy in copies)
+        newest: dict[str, datetime] = {}
         for copy in copies:
+            one = _pass(copy.path)
             if there.get(copy.path) != copy.size:
                 with self._blobs.open(copy) as content:
-                    store.put(copy.path, content)
+                    self._write(copy.path, content, after=newest.get(one))
+            if parts[one] > 1:
+                newest[one] = store.head(copy.path)["last_modified"]
+
+    def _write(self, path: str, content: IO[bytes], *, after: datetime | None) -> None:
+        """An object that is newer than `after`: some stores tell time in whole seconds."""
+        store = self._state.objects
+        store.put(path, content)
+        while after and store.head(path)["last_modified"] <= after:
+            time.sleep(_TICK_S)
+            content.seek(0)
+            store.put(path, content)
+
+
+def _pass(path: str) -> str:
+    """What the parts of one pass have in common: the newest of them counts."""
+    return path.rpartition("-")[0] if path.endswith(".parquet") else path
 
 
 def _in_threads(work: Callable[[Any], None], items: list[Any]) -> None:

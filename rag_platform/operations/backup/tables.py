@@ -1,8 +1,8 @@
 """The catalog's rows, in a form that both databases write and read.
 
 SQLite and PostgreSQL are copied alike, out of one read transaction, so that a backup of the one
-restores into the other. Rows are kept as Parquet in the order of their keys: what was not touched
-since the last backup is the same content again.
+restores into the other. Rows are kept as Parquet, oldest first: what came since the last backup is
+at the end, and all before it the same content again.
 """
 
 import contextlib
@@ -23,9 +23,11 @@ from rag_platform.storage.schema_base import metadata
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Rows read and written at a time, rows of one blob.
+# Rows read and written at a time; rows of one blob at most, and bytes from which it is full.
 _BATCH = 2_000
 _PART = 100_000
+_PART_BYTES = 64_000_000
+_FIRST_REVISION = "0001"
 _REVISIONS = "alembic_version"
 
 _KINDS: tuple[tuple[type[Any], Kind], ...] = (
@@ -81,13 +83,21 @@ def _dump(connection: sa.Connection, table: sa.Table, blobs: Blobs) -> TableCopy
         sa.cast(column, sa.Text).label(column.name) if kinds[column.name] == "json" else column
         for column in table.columns
     ]
-    statement = sa.select(*columns).order_by(*table.primary_key.columns)
+    statement = sa.select(*columns).select_from(table).order_by(*_oldest_first(connection, table))
     found = connection.execute(statement, execution_options={"yield_per": _BATCH})
     parts = []
     rows = found.partitions()
     while part := _part(rows, kinds, blobs):
         parts.append(part)
     return TableCopy(columns=kinds, parts=tuple(parts))
+
+
+def _oldest_first(connection: sa.Connection, table: sa.Table) -> list[sa.ColumnElement[Any]]:
+    """As rows came, as far as the database can tell: keys of the memo are digests, in no order."""
+    if connection.dialect.name == "sqlite":
+        return [sa.literal_column("rowid")]  # without a sort, which SQLite would do in memory
+    when = [table.c.created_at] if "created_at" in table.c else []
+    return [*when, *table.primary_key.columns]
 
 
 def _kind(column: sa.Column[Any]) -> Kind:
@@ -103,7 +113,7 @@ def _part(rows: Iterator[Any], kinds: Mapping[str, Kind], blobs: Blobs) -> Rows 
         for batch in rows:
             writer.write_batch(_record_batch(batch, schema))
             count += len(batch)
-            if count >= _PART:
+            if count >= _PART or file.tell() >= _PART_BYTES:
                 break
         if not count:
             return None
@@ -138,8 +148,10 @@ def _schema(kinds: Mapping[str, Kind]) -> "pa.Schema":
 # The way back
 
 
-def refuse_newer(revision: str) -> None:
-    """Raises `NewerBackup` where this code does not know the schema of the backup."""
+def refuse_unknown(revision: str) -> None:
+    """Raises `NewerBackup`, `BackupDamaged` where this code does not know the backup's schema."""
+    if revision < _FIRST_REVISION:
+        raise BackupDamaged(f"there is no catalog schema {revision}; nothing was restored.")
     if revision > SCHEMA_REVISION:
         raise NewerBackup(
             f"the backup has catalog schema {revision}, this version of rag_platform knows "
@@ -211,10 +223,16 @@ def _fill(connection: sa.Connection, name: str, copied: TableCopy, blobs: Blobs)
     for part in copied.parts:
         with blobs.open(part) as file:
             for rows in _read(file, part, copied):
-                for row in rows:
-                    for column in documents:
-                        row[column] = _document(row[column])
-                connection.execute(insert, rows)
+                try:
+                    for row in rows:
+                        for column in documents:
+                            row[column] = _document(row[column])
+                    connection.execute(insert, rows)
+                except (ValueError, sa.exc.IntegrityError, sa.exc.DataError) as error:
+                    raise BackupDamaged(
+                        f"{part.sha256}: has rows that table {name} does not take; take another "
+                        "backup."
+                    ) from error
     if connection.dialect.name == "postgresql":
         _advance(connection, name)
 

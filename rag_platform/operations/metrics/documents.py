@@ -88,7 +88,7 @@ def pages(seen: Snapshot) -> Iterator[Family]:
     """The windows of the sources, and how old the newest is."""
     sources = _sources(seen)
     counted = gauge("pages", "Pages: settled, or open with changes that wait.", "source", "state")
-    age = gauge("page_age_seconds", "Since a source was last asked.", "source")
+    age = gauge("page_age_seconds", "Since a source was last listed.", "source")
     fresh = gauge(
         "source_freshness_seconds",
         "Since the end of the newest window that is settled; 0 while it runs.",
@@ -100,8 +100,14 @@ def pages(seen: Snapshot) -> Iterator[Family]:
         *("source", "outcome"),
     )
     length = gauge("window_seconds", "How much time a page of a source is about.", "source")
+    bound = gauge(
+        "dead_letter_limit_ratio",
+        "Most of a page's documents that may be dead letters, by the settings.",
+        "source",
+    )
     for source, rules in seen.settings.sources.items():
         length.add(3_600 if rules.cadence == "hourly" else 86_400, source)
+        bound.add(rules.max_dead_letter_share, source)
         for state in ("settled", "open"):
             counted.add(0, source, state)
     table = (
@@ -132,7 +138,7 @@ def pages(seen: Snapshot) -> Iterator[Family]:
             fresh.add(max(0.0, seen.now - _end(seen, row.source, row.newest_settled)), name)
         for outcome in seen.rows(_of_page(row.source, row.newest)):
             newest.add(outcome.n, name, outcome.outcome)
-    yield from (counted, age, fresh, newest, length)
+    yield from (counted, age, fresh, newest, length, bound)
 
 
 def letters(seen: Snapshot) -> Iterator[Family]:
@@ -163,9 +169,12 @@ def _erasures(seen: Snapshot) -> Iterator[Family]:
         erasures.c.completed_at.is_(None)
     )
     (row,) = seen.rows(statement)
-    yield gauge("erasures_open", "Documents to be erased that are not yet.").add(row.n)
+    yield gauge("erasures_open", "Documents that are to be erased and are not yet.").add(row.n)
     age = max(0.0, seen.now - row.at) if row.at is not None else 0.0
-    yield gauge("erasure_oldest_seconds", "Since the oldest of them was asked for.").add(age)
+    yield gauge(
+        "erasure_oldest_seconds",
+        "Since the oldest erasure that is not done was asked for; 0 without one.",
+    ).add(age)
 
 
 def _counted(

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from rag_platform.operations.metrics.families import Family, Names, gauge, histogram
+from rag_platform.operations.metrics.families import Family, Names, gauge, gauge_histogram
 from rag_platform.operations.metrics.snapshot import Snapshot, bucket, buckets, plain
 from rag_platform.storage.schema import enrichments, reviews
 
@@ -22,10 +22,12 @@ _SOURCE = plain(enrichments.c.source).label("source")
 def statuses(seen: Snapshot) -> Iterator[Family]:
     """Enriched documents by status, and the share that needs nobody."""
     sources = Names(seen.settings.sources)
-    found = gauge("enrichment_documents", "Documents by what became of them.", "source", "status")
+    found = gauge(
+        "enrichment_documents", "Enriched documents by what became of them.", "source", "status"
+    )
     coverage = gauge(
         "gate_coverage_ratio",
-        "Share of the documents that do not wait that are published.",
+        "Share of the enriched documents that are published, of those that do not wait for money.",
         "source",
     )
     for source in seen.settings.enrichment.sources:
@@ -42,11 +44,11 @@ def statuses(seen: Snapshot) -> Iterator[Family]:
 
 
 def scores(seen: Snapshot) -> Iterator[Family]:
-    """How confidence and quality are distributed now. No counters: `rate` says nothing of them."""
-    confidence = histogram(
+    """How confidence and quality are distributed now."""
+    confidence = gauge_histogram(
         "confidence", "Calibrated confidence of the documents as they stand.", "source"
     )
-    quality = histogram(
+    quality = gauge_histogram(
         "quality_score", "Quality of the texts of the documents as they stand.", "source"
     )
     _fill(confidence, seen, enrichments.c.confidence)
@@ -59,7 +61,9 @@ def review_queue(seen: Snapshot) -> Iterator[Family]:
     sources = Names(seen.settings.sources)
     found = gauge("reviews", "Reviews by what became of them.", "source", "status")
     overdue = gauge("reviews_overdue", "Open reviews after their deadline.", "source")
-    oldest = gauge("review_oldest_seconds", "Since the oldest open review was opened.", "source")
+    oldest = gauge(
+        "review_oldest_seconds", "Since the oldest open review was opened; 0 without one.", "source"
+    )
     for source in seen.settings.enrichment.sources:
         overdue.add(0, source)
         oldest.add(0, source)

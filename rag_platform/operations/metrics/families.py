@@ -13,7 +13,7 @@ PREFIX: Final = "rag_platform_"
 OTHER: Final = "other"
 _MOST = 50
 
-Kind = Literal["gauge", "counter", "histogram"]
+Kind = Literal["gauge", "counter", "histogram", "gaugehistogram"]
 Labels = tuple[str, ...]
 
 
@@ -72,8 +72,13 @@ def counter(name: str, help: str, *labels: str) -> Family:
 
 
 def histogram(name: str, help: str, *labels: str) -> Family:
-    """Counts of observations by upper bound."""
+    """Counts of observations by upper bound, which only grow."""
     return Family("histogram", PREFIX + name, help, labels)
+
+
+def gauge_histogram(name: str, help: str, *labels: str) -> Family:
+    """How something is distributed now: its counts fall, so their `rate` says nothing."""
+    return Family("gaugehistogram", PREFIX + name, help, labels)
 
 
 class Names:

@@ -74,7 +74,11 @@ def quality(seen: Snapshot) -> Iterator[Family]:
         "Mean over all queries of a golden set, in the newest evaluation.",
         *("index", "golden", "metric"),
     )
-    at = gauge("index_evaluation_timestamp_seconds", "When that was.", "index", "golden")
+    at = gauge(
+        "index_evaluation_timestamp_seconds",
+        "When a version was last evaluated on a golden set, in UTC seconds since 1970.",
+        *("index", "golden"),
+    )
     newest = sa.select(sa.func.max(table.c.id)).group_by(table.c.index_name, table.c.golden)
     columns = [table.c[name] for name in ("index_name", "golden", "at", "metrics")]
     known = (
@@ -87,7 +91,8 @@ def quality(seen: Snapshot) -> Iterator[Family]:
         for metric, mean in row.metrics[ALL]["means"].items():
             value.add(mean, row.index_name, row.golden, metric)
     promoted = gauge(
-        "index_last_promotion_timestamp_seconds", "When another version last became live."
+        "index_last_promotion_timestamp_seconds",
+        "When another version last became live, in UTC seconds since 1970.",
     )
     crowned = index_promotions.c.action.in_(CROWNING)
     last = sa.select(sa.func.max(index_promotions.c.at).label("at")).where(crowned)

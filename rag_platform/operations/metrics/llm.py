@@ -19,6 +19,7 @@ _ENDED = ("settled", "failed", "lost")
 _IS_ENDED = ledger.c.status.in_(_ENDED)
 _HAS_FAILED = ledger.c.status.in_(("failed", "lost"))
 _PURPOSES = 200  # an asset for each source and step
+RATE_LIMITED = "rate_limited"
 _BATCHES = ("preparing", "sent", "ended", "abandoned")
 
 
@@ -70,6 +71,11 @@ def requests(seen: Snapshot) -> Iterator[Family]:
         "llm_saved_usd_total", "What answers from the cache did cost before.", "model", "prompt"
     )
     purposes, errors = Names(most=_PURPOSES), Names()
+    # A counter that begins with the first failure has not grown by it: nobody would be told.
+    for model in _asked(seen.settings):
+        failures.add(0, model, RATE_LIMITED)
+        for status in _ENDED:
+            sent.add(0, model, status)
     for row in seen.rows(_ledger()):
         model, prompt = models(row.model), prompts(row.prompt)
         if row.status == "cached":
@@ -185,4 +191,11 @@ def budget(today: Callable[[], Today]) -> Iterator[Family]:
 
 
 def _models(settings: Settings) -> Names:
-    return Names(model for model in settings.llm.tiers.values())
+    return Names(_asked(settings))
+
+
+def _asked(settings: Settings) -> list[str]:
+    """The models of services in the settings, each once."""
+    embedders = (index.embedder for index in settings.indexes.values())
+    paid = [embedder.model for embedder in embedders if not embedder.is_local]
+    return list(dict.fromkeys([*settings.llm.tiers.values(), *paid]))

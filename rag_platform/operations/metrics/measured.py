@@ -1,6 +1,7 @@
 """What processes measured while they worked, as it adds up in the catalog."""
 
-from collections.abc import Callable, Collection, Iterator
+import itertools
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from rag_platform.operations.metrics.families import (
     Buckets,
@@ -14,6 +15,7 @@ from rag_platform.storage.measures import (
     EMBED_SECONDS,
     EMBEDDED_TEXTS,
     LLM_REQUEST_SECONDS,
+    OPERATIONS,
     PARSE_SECONDS,
     RATE_LIMIT_WAIT_SECONDS,
     RECONCILE_DRIFTED,
@@ -61,26 +63,37 @@ _METRICS: dict[Measure, tuple[Callable[..., Family], str, str]] = {
     RECONCILE_UNREPAIRED: (
         gauge,
         "reconcile_unrepaired_documents",
-        "Those of them that it left as they were.",
+        "Documents whose points the last comparison found wrong and left so.",
     ),
     RECONCILE_ORPHANS: (
         gauge,
         "reconcile_orphan_points",
-        "Points of no document that it left as they were.",
+        "Points of no document that the last comparison left.",
     ),
-    RECONCILED_AT: (gauge, "reconcile_last_timestamp_seconds", "When it was."),
+    RECONCILED_AT: (
+        gauge,
+        "reconcile_last_timestamp_seconds",
+        "When an index was last compared with the catalog, in UTC seconds since 1970.",
+    ),
 }
 
 
-def measured(measures: Measures, indexes: Collection[str]) -> Iterator[Family]:
-    """What every process there was has measured; of indexes, those that there are."""
+def measured(measures: Measures, known: Mapping[str, Collection[str]]) -> Iterator[Family]:
+    """What every process there was has measured.
+
+    `known` has values of labels that are always shown; of `index` no others are.
+    """
     for measure, (make, name, help) in _METRICS.items():
         family = make(name, help, *measure.labels)
-        names = {label: Names() for label in measure.labels}
+        if measure is VECTOR_STORE_FAILURES:
+            # A counter that begins with its first failure has not grown by it.
+            for index, operation in itertools.product(known["index"], OPERATIONS):
+                family.add(0, index, operation)
+        names = {label: Names(known.get(label, ())) for label in measure.labels}
         for series in measures.read(measure):
-            if series.labels.get("index") not in (None, *indexes):
+            if "index" in series.labels and series.labels["index"] not in known["index"]:
                 continue
-            values = [names[label](series.labels[label]) for label in measure.labels]
+            values = tuple(names[label](series.labels[label]) for label in measure.labels)
             if measure.bounds:
                 family.add_buckets(Buckets(series.cumulative(), series.total), *values)
             else:

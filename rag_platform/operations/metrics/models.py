@@ -40,10 +40,16 @@ class Serving:
 def serving(models: Mapping[str, Serving], now: float) -> Iterator[Family]:
     """Versions, rollout and drift, as the catalog has them."""
     info = gauge("model_info", "1: the version in a role.", "model", "role", "version")
-    age = gauge("model_version_age_seconds", "Since it was registered.", "model", "role")
-    share = gauge("model_rollout_share", "Share that the challenger answers, 0 to 1.", "model")
+    age = gauge(
+        "model_version_age_seconds", "Since the version in a role was registered.", "model", "role"
+    )
+    share = gauge("model_rollout_ratio", "Share that the challenger answers, 0 to 1.", "model")
     drift = gauge("model_drift", "1 where the newest rows or scores had drifted.", "model", "kind")
-    drift_at = gauge("model_drift_timestamp_seconds", "When that was found.", "model", "kind")
+    drift_at = gauge(
+        "model_drift_timestamp_seconds",
+        "When drift was last looked for, in UTC seconds since 1970.",
+        *("model", "kind"),
+    )
     for model, found in models.items():
         for role, (version, registered) in found.versions.items():
             info.add(1, model, role, version)
@@ -58,15 +64,21 @@ def serving(models: Mapping[str, Serving], now: float) -> Iterator[Family]:
 
 def evaluations(models: Mapping[str, tuple[Report, float]]) -> Iterator[Family]:
     """The newest evaluation of each model and when it was, whether it was registered or not."""
-    passed = gauge("model_gate_passed", "1 where the newest candidate did.", "model", "gate")
+    passed = gauge(
+        "model_gate_passed", "1 where the newest candidate passed the gate.", "model", "gate"
+    )
     value = gauge("model_gate_value", "What was measured for the gate.", "model", "gate")
-    bound = gauge("model_gate_bound", "What was required.", "model", "gate")
+    bound = gauge("model_gate_bound", "What the gate required.", "model", "gate")
     fairness = gauge(
         "model_fairness",
         "Disparate impact: lowest selection rate of a group over the highest.",
         *("model", "column"),
     )
-    trained = gauge("model_last_training_timestamp_seconds", "When that was.", "model")
+    trained = gauge(
+        "model_last_training_timestamp_seconds",
+        "When a candidate was last evaluated, in UTC seconds since 1970.",
+        "model",
+    )
     for model, (report, at) in models.items():
         for verdict in report["verdicts"]:
             gate = verdict["gate"]
@@ -83,7 +95,13 @@ def evaluations(models: Mapping[str, tuple[Report, float]]) -> Iterator[Family]:
 
 def metrics(models: Mapping[tuple[str, str], Report]) -> Iterator[Family]:
     """The metrics of what serves and what is tried, by model and role."""
-    value = gauge("model_metric", "Mean of cross-validation.", "model", "metric", "role")
+    value = gauge(
+        "model_metric",
+        "Metric of the version in a role, mean of cross-validation.",
+        "model",
+        "metric",
+        "role",
+    )
     for (model, role), report in models.items():
         # Of a metric by part there are as many as the data has parts; means cannot be added up.
         for metric, estimate in itertools.islice(report["metrics"].items(), _MOST_METRICS):

@@ -1,4 +1,4 @@
-"""The platform itself: messages to people, what was changed by whom, its size and version."""
+"""The platform itself: messages to people, what was changed by whom, its space and version."""
 
 import os
 import shutil
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from rag_platform.operations.metrics.families import Family, Names, counter, gauge
 from rag_platform.operations.metrics.snapshot import Snapshot
+from rag_platform.settings import Settings
 from rag_platform.storage.catalog import SCHEMA_REVISION
 from rag_platform.storage.schema_models import deliveries, notifications
 from rag_platform.storage.schema_operations import audit_log
@@ -25,7 +26,10 @@ def messages(seen: Snapshot) -> Iterator[Family]:
     (row,) = seen.rows(sa.select(_COUNT, first).where(waiting))
     yield gauge("notifications_waiting", "Messages that are not delivered everywhere.").add(row.n)
     age = max(0.0, seen.now - row.at) if row.at is not None else 0.0
-    yield gauge("notification_oldest_seconds", "Since the oldest of them was written.").add(age)
+    yield gauge(
+        "notification_oldest_seconds",
+        "Since the oldest message that is not delivered was written; 0 without one.",
+    ).add(age)
     failed = gauge("deliveries_failed", "Messages that a channel was given up for.", "channel")
     delayed = gauge("deliveries_waiting", "Messages that a channel has refused so far.", "channel")
     for channel in _CHANNELS:
@@ -58,32 +62,38 @@ def audit(seen: Snapshot) -> Iterator[Family]:
     yield from (ended, open_.add(unfinished))
 
 
-def sizes(seen: Snapshot) -> Iterator[Family]:
-    """Space that the platform takes and has."""
+def catalog_size(seen: Snapshot) -> Iterator[Family]:
+    """Space that the catalog takes."""
     if seen.connection.dialect.name == "sqlite":
         size = sa.text("select page_count * page_size from pragma_page_count(), pragma_page_size()")
     else:
         size = sa.text("select pg_database_size(current_database())")
     found = seen.connection.execute(size).scalar_one()
     yield gauge("catalog_size_bytes", "Size of the catalog's database.").add(int(found))
-    home = _standing(seen.settings.home)
-    disk = shutil.disk_usage(home)
-    yield gauge("disk_size_bytes", "Size of the disk of a folder.", "place").add(disk.total, "home")
-    yield gauge("disk_free_bytes", "What is free of it.", "place").add(disk.free, "home")
 
 
-def identity(seen: Snapshot) -> Iterator[Family]:
-    """Which platform this is."""
-    settings = seen.settings
+def disk(home: Path) -> Iterator[Family]:
+    """Space where the state folder is. Not of the catalog, which a full disk may take along."""
+    found = shutil.disk_usage(_standing(home))
+    size = gauge("disk_size_bytes", "Size of the disk of a folder.", "place")
+    free = gauge("disk_free_bytes", "Free space of the disk of a folder.", "place")
+    yield from (size.add(found.total, "home"), free.add(found.free, "home"))
+
+
+def identity(settings: Settings, catalog: str) -> Iterator[Family]:
+    """Which platform this is; `catalog` is the kind of its database."""
     build = gauge("build_info", "1: the version, and that of the schema.", "version", "schema")
     yield build.add(1, _version(), SCHEMA_REVISION)
     told = {
-        "catalog": seen.connection.dialect.name,
+        "catalog": catalog,
         "storage": "s3" if settings.storage.startswith("s3:") else "folder",
         "vector_store": "embedded" if settings.vector_store == "embedded" else "server",
         "compute": settings.compute.engine,
     }
     yield gauge("settings_info", "1: what the platform stands on.", *told).add(1, *told.values())
+    yield gauge(
+        "automation_enabled", "1 where schedules and sensors are to run from the start."
+    ).add(settings.automation)
 
 
 def _version() -> str:

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from rag_platform.listening import patient_protocol
 from rag_platform.operations.metrics.exporter import Exporter, text
 
 if TYPE_CHECKING:
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 PATH = "/metrics"
-_AT_A_TIME = 16  # scrapes that wait for collectors; more are told to come back
+_MOST_CONNECTIONS = 64  # more are told to come back
+_PATIENCE_S = 10.0  # twice as long at most, a connection may stand without a request
 
 
 def application(
@@ -62,7 +64,8 @@ def serve(app: "Starlette", listener: socket.socket) -> None:
         app,
         log_config=None,
         access_log=False,
-        limit_concurrency=_AT_A_TIME,
+        http=patient_protocol(_PATIENCE_S),
+        limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=5,
     )
     uvicorn.Server(config).run(sockets=[listener])

@@ -41,7 +41,7 @@ def measure(platform: Platform) -> None:
     measures.observe(m.EMBEDDED_TEXTS, [64], index="v1", model="minilm")
     measures.observe(m.LLM_REQUEST_SECONDS, [2.0], model=MODEL, outcome="answered")
     measures.observe(m.RATE_LIMIT_WAIT_SECONDS, [0.5], model=MODEL)
-    measures.observe(m.VECTOR_STORE_FAILURES, [1], index="v1", operation="upsert")
+    measures.observe(m.VECTOR_STORE_FAILURES, [1], index="v1", operation="apply")
 
 
 def _catalog(platform: Platform) -> None:

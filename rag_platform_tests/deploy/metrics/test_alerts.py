@@ -52,12 +52,33 @@ def one(series: str, good: float, bad: float, **others: float) -> Case:
     return Case({f"rag_platform_{series}": turn(good, bad), **same})
 
 
+def never(case: Case) -> Case:
+    """The same turn, at which nobody is called."""
+    return Case(case.series, fires=(), quiet=(QUIET, FIRING, OVER))
+
+
+def _automated(case: Case, *, off: str | None = None) -> list[Case]:
+    """An alert for what runs by itself: not where nothing does, nor where `off` is switched off."""
+    on = {"rag_platform_automation_enabled": always(1)}
+    switched = f'rag_platform_automation_running{{name="{off}",kind="schedule"}}'
+    others = [
+        {**on, switched: always(1)},
+        {"rag_platform_automation_enabled": always(0)},
+        {**on, switched: always(0)},
+    ]
+    first, *quiet = [Case({**case.series, **more}) for more in others[: 3 if off else 2]]
+    return [first, *map(never, quiet)]
+
+
 def lost(collector: str) -> Case:
     return one(f'collector_success{{collector="{collector}"}}', 1, 0)
 
 
 NOTES, V1, M, MODEL = '{source="notes"}', '{index="v1"}', '{model="m"}', '{model="credit"}'
 WEEK = 7 * DAY // STEP
+REVIEWS = 'collector_success{collector="reviews"}'
+DISK = 'disk_free_bytes{place="home"}'
+SCHEDULE, PAGE = "notes_schedule", ("outcome", "dead_lettered", "inserted", "deferred")
 
 
 def _requests(*, settled: float, failed: float, error: str) -> Case:
@@ -86,13 +107,42 @@ def _embedding() -> Case:
     )
 
 
+def _page(series: str, good: float, bad: float, *, window: float) -> Case:
+    return one(f"{series}{NOTES}", good, bad, **{f"window_seconds{NOTES}": window})
+
+
+def _not_listed() -> Case:
+    """Nor is there a page, then."""
+    found = _page("page_age_seconds", DAY, 3 * DAY, window=DAY)
+    fresh = {f"rag_platform_source_freshness_seconds{NOTES}": turn(DAY, 3 * DAY)}
+    return Case({**found.series, **fresh})
+
+
+def _dead_letters(
+    metric: str,
+    label: str,
+    refused: str,
+    good_value: str,
+    of_none: str,
+    *,
+    dead: float,
+    good: float = 90,
+    limit: float = 0.2,
+) -> Case:
+    def of(value: str) -> str:
+        return f'{metric}{{source="notes",{label}="{value}"}}'
+
+    others = {of(good_value): good, of(of_none): 900, f"dead_letter_limit_ratio{NOTES}": limit}
+    return one(of(refused), 1, dead, **others)
+
+
 def _confidence() -> Case:
     """A week at 0.9, three hours at 0.6, two hours at 0.9, of 100 documents."""
     means = [0.9] * WEEK + [0.6] * 36 + [0.9] * 24
     return Case(
         {
-            f"rag_platform_confidence_sum{NOTES}": [100 * mean for mean in means],
-            f"rag_platform_confidence_count{NOTES}": [100.0] * len(means),
+            f"rag_platform_confidence_gsum{NOTES}": [100 * mean for mean in means],
+            f"rag_platform_confidence_gcount{NOTES}": [100.0] * len(means),
         },
         fires=(7 * 1_440 + 175,),
         quiet=(7 * 1_440 - 5, 7 * 1_440 + 180 + 60),
@@ -101,9 +151,44 @@ def _confidence() -> Case:
 
 def _failures() -> Case:
     """The first failure there is an hour on, the second two and a half hours later."""
-    counts: list[float | None] = [*[None] * 12, *[1.0] * 30, *[2.0] * 30]
-    name = 'rag_platform_vector_store_failures_total{index="v1",operation="upsert"}'
+    counts: list[float | None] = [*[0.0] * 12, *[1.0] * 30, *[2.0] * 30]
+    name = 'rag_platform_vector_store_failures_total{index="v1",operation="apply"}'
     return Case({name: counts}, fires=(65, 85, 215), quiet=(QUIET, 120, 300))
+
+
+def _first_failures() -> Case:
+    """An error of which there was none before, asked for every five minutes: a service that is
+    left alone in between."""
+    refused = grown(turn(0, 1))
+    there_from = [None] * GOOD
+    return Case(
+        {
+            'rag_platform_llm_requests_total{model="m",status="settled"}': always(100),
+            'rag_platform_llm_requests_total{model="m",status="lost"}': refused,
+            'rag_platform_llm_failed_requests_total{model="m",error="timeout"}': [
+                *there_from,
+                *refused[GOOD:],
+            ],
+        }
+    )
+
+
+def _queue(status: str, seconds: float, *, started: float) -> Case:
+    others = {'runs_now{status="started"}': started}
+    return one(f'oldest_run_seconds{{status="{status}"}}', 60, seconds, **others)
+
+
+def _sensors(**others: float) -> Case:
+    """The first of them ticks no more; others do seldom, and schedules when it is time."""
+    return one(
+        'automation_tick_age_seconds{name="a",kind="sensor"}',
+        *(30, 900),
+        **{
+            'automation_tick_age_seconds{name="b",kind="sensor"}': 9_000,
+            'automation_tick_age_seconds{name="c",kind="schedule"}': 10,
+            **others,
+        },
+    )
 
 
 def _clock() -> Case:
@@ -114,31 +199,22 @@ def _clock() -> Case:
 
 CASES: dict[str, list[Case]] = {
     "PageOverdue": [
-        one(f"source_freshness_seconds{NOTES}", DAY, 3 * DAY, **{f"window_seconds{NOTES}": DAY}),
-        one(f"source_freshness_seconds{NOTES}", 60, 9_000, **{f"window_seconds{NOTES}": 3_600}),
+        *_automated(_page("source_freshness_seconds", DAY, 3 * DAY, window=DAY), off=SCHEDULE),
+        *_automated(_page("source_freshness_seconds", 60, 9_000, window=3_600)),
+        # Of a source that is not even listed, another alert tells.
+        never(_automated(_not_listed())[0]),
     ],
-    "SourceUnavailable": [
-        one(f"page_age_seconds{NOTES}", DAY, 3 * DAY, **{f"window_seconds{NOTES}": DAY})
-    ],
+    "SourceUnavailable": _automated(_not_listed(), off=SCHEDULE),
     "DeadLetters": [
-        one(
-            'documents{source="notes",state="dead"}',
-            *(1, 10),
-            **{
-                'documents{source="notes",state="live"}': 90,
-                'documents{source="notes",state="gone"}': 900,
-            },
-        )
+        _dead_letters("documents", "state", "dead", "live", "gone", dead=30),
+        # The settings allow it; and of three documents one is no news.
+        never(_dead_letters("documents", "state", "dead", "live", "gone", dead=30, limit=0.5)),
+        never(_dead_letters("documents", "state", "dead", "live", "gone", dead=4, good=4)),
     ],
     "NewestPageRefused": [
-        one(
-            'newest_page_documents{source="notes",outcome="dead_lettered"}',
-            *(1, 4),
-            **{
-                'newest_page_documents{source="notes",outcome="inserted"}': 8,
-                'newest_page_documents{source="notes",outcome="deferred"}': 900,
-            },
-        )
+        _dead_letters("newest_page_documents", *PAGE, dead=30),
+        never(_dead_letters("newest_page_documents", *PAGE, dead=30, limit=0.5)),
+        never(_dead_letters("newest_page_documents", *PAGE, dead=4, good=4)),
     ],
     "ErasureOverdue": [one("erasure_oldest_seconds", 3_600, 2 * DAY)],
     "ObjectStoreDown": [lost("storage")],
@@ -150,9 +226,9 @@ CASES: dict[str, list[Case]] = {
         one(f"reconcile_orphan_points{V1}", 0, 2),
     ],
     # Time begins with the test.
-    "ReconcileMissing": [
-        one(f"reconcile_last_timestamp_seconds{V1}", -8 * DAY, -10 * DAY),
-    ],
+    "ReconcileMissing": _automated(
+        one(f"reconcile_last_timestamp_seconds{V1}", -8 * DAY, -10 * DAY), off="reconcile_weekly"
+    ),
     "IndexBehind": [
         one(
             f"index_behind_documents{V1}",
@@ -165,20 +241,28 @@ CASES: dict[str, list[Case]] = {
         )
     ],
     "BudgetNearlySpent": [
-        one('budget_left_usd{scope="day"}', 9, 1, **{'budget_limit_usd{scope="day"}': 10})
+        one('budget_left_usd{scope="day"}', 9, 1, **{'budget_limit_usd{scope="day"}': 10}),
+        never(one('budget_left_usd{scope="day"}', 9, 0, **{'budget_limit_usd{scope="day"}': 10})),
     ],
     "BudgetSpent": [
         one('budget_left_usd{scope="day"}', 1, 0, **{'budget_limit_usd{scope="day"}': 10})
     ],
     "RateLimited": [_requests(settled=8, failed=4, error="rate_limited")],
-    "ProviderDown": [_requests(settled=2, failed=8, error="timeout")],
+    "ProviderDown": [
+        _requests(settled=2, failed=8, error="timeout"),
+        _first_failures(),
+        never(_requests(settled=2, failed=8, error="rate_limited")),
+    ],
     "ConfidenceShift": [_confidence()],
     "ReviewOverdue": [one(f"reviews_overdue{NOTES}", 0, 3)],
-    "RidesMissing": [one("rides_report_age_seconds", DAY, 2 * DAY)],
+    "RidesMissing": _automated(one("rides_report_age_seconds", DAY, 2 * DAY), off="rides_schedule"),
     "RidesUnreadable": [one("rides_newest_day_unreadable_files", 0, 1)],
     "ModelGateFailed": [one('model_gate_passed{model="credit",gate="auc"}', 1, 0)],
     "ModelDrift": [one('model_drift{model="credit",kind="training"}', 0, 1)],
-    "ModelNotTrained": [one(f"model_last_training_timestamp_seconds{MODEL}", -7 * DAY, -11 * DAY)],
+    "ModelNotTrained": _automated(
+        one(f"model_last_training_timestamp_seconds{MODEL}", -7 * DAY, -11 * DAY),
+        off="credit_schedule",
+    ),
     "ModelOld": [
         one(
             'model_version_age_seconds{model="credit",role="champion"}',
@@ -196,11 +280,11 @@ CASES: dict[str, list[Case]] = {
         )
     ],
     "QueueStuck": [
-        one(
-            'oldest_run_seconds{status="queued"}',
-            *(60, 3_600),
-            **{'oldest_run_seconds{status="started"}': 9_000},
-        )
+        _queue("queued", 3_600, started=0),
+        _queue("starting", 3_600, started=4),
+        never(_queue("started", 9_000, started=4)),
+        never(_queue("queued", 3_600, started=4)),  # behind a backfill
+        _queue("queued", 13 * 3_600, started=4),
     ],
     "SlotsHeld": [
         one(
@@ -209,16 +293,10 @@ CASES: dict[str, list[Case]] = {
             **{'runs_now{status="started"}': 0, 'runs_now{status="queued"}': 4},
         )
     ],
-    "DaemonDown": [one('daemon_healthy{daemon="sensor"}', 1, 0)],
+    "DaemonDown": _automated(one('daemon_healthy{daemon="sensor"}', 1, 0)),
     "CodeLocationDown": [
-        one(
-            'automation_tick_age_seconds{name="a",kind="sensor"}',
-            *(30, 900),
-            **{
-                'automation_tick_age_seconds{name="b",kind="sensor"}': 9_000,
-                'automation_tick_age_seconds{name="c",kind="schedule"}': 10,
-            },
-        )
+        _sensors(**{'daemon_healthy{daemon="sensor"}': 1}),
+        never(_sensors(**{'daemon_healthy{daemon="sensor"}': 0})),
     ],
     "AutomationFailing": [one('automation_tick_failed{name="a",kind="sensor"}', 0, 1)],
     "ClockJump": [
@@ -229,7 +307,10 @@ CASES: dict[str, list[Case]] = {
         Case({'up{job="rag_platform",instance="metrics:9464"}': turn(1, 0)}),
         Case({'up{job="rag_platform"}': [1] * GOOD + [None] * BAD + [1] * GOOD}),
     ],
-    "CollectorFailing": [lost("reviews")],
+    "CollectorFailing": [
+        lost("reviews"),
+        never(one(REVIEWS, 1, 0, **{'collector_success{collector="catalog"}': 0})),
+    ],
     "CatalogDown": [lost("catalog"), lost("dagster")],
     "DiskNearlyFull": [
         one('disk_free_bytes{place="home"}', 50, 10, **{'disk_size_bytes{place="home"}': 100}),
@@ -243,6 +324,17 @@ CASES: dict[str, list[Case]] = {
             fires=(168 * 5 - 5,),
             quiet=(QUIET, 72 * 5),
         ),
+        # As fast, with much left: an ingest that ends.
+        Case(
+            {
+                'rag_platform_disk_free_bytes{place="home"}': [95.0] * 72
+                + [95 - n * 5 / 12 for n in range(96)],
+                'rag_platform_disk_size_bytes{place="home"}': [100.0] * 168,
+            },
+            fires=(),
+            quiet=(168 * 5 - 5,),
+        ),
+        never(one(DISK, 50, 4, **{'disk_size_bytes{place="home"}': 100})),  # which is full
     ],
     "DiskFull": [
         one('disk_free_bytes{place="home"}', 10, 4, **{'disk_size_bytes{place="home"}': 100})

@@ -96,6 +96,16 @@ def test_a_dashboard_is_in_order(path: Path) -> None:
         assert not _overlap(one, other)
 
 
+@pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.stem)
+def test_what_is_bad_is_not_green(path: Path) -> None:
+    """Of bars of 0 and 1, 1 is good."""
+    for panel in json.loads(path.read_text("utf-8"))["panels"]:
+        drawn = panel.get("fieldConfig", {}).get("defaults", {})
+        if panel["type"] == "bargauge" and drawn["unit"] == "short" and drawn.get("max") == 1:
+            colours = [(step["value"], step["color"]) for step in drawn["thresholds"]["steps"]]
+            assert colours == [(None, "red"), (1, "green")], panel["title"]
+
+
 def _overlap(one: dict[str, int], other: dict[str, int]) -> bool:
     return all(
         one[at] < other[at] + other[size] and other[at] < one[at] + one[size]

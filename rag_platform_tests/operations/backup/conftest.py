@@ -1,5 +1,6 @@
 """Worlds that are backed up and restored: one that has lived, and empty ones."""
 
+import shutil
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -32,18 +33,27 @@ def _no_dagster_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
 
 
+@pytest.fixture(scope="session")
+def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a world that has lived, to be copied: living costs more."""
+    made = lived_in(tmp_path_factory.mktemp("lived"))
+    made.platform.close()
+    return made.root
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, _template: Path) -> Iterator[World]:
     """A world that has lived."""
-    made = lived_in(tmp_path)
+    made = World(Path(shutil.copytree(_template, tmp_path / "world")), quick=True)
     yield made
     made.platform.close()
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def lived(tmp_path_factory: pytest.TempPathFactory, _template: Path) -> Iterator[World]:
     """The same for tests that leave it as it is."""
-    made = lived_in(tmp_path_factory.mktemp("lived"))
+    root = tmp_path_factory.mktemp("lived") / "world"
+    made = World(Path(shutil.copytree(_template, root)), quick=True)
     yield made
     made.platform.close()
 

@@ -2,15 +2,17 @@
 
 import json
 import sqlite3
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from obstore.store import LocalStore
 
 from rag_platform.operations.backup import manifest
 from rag_platform.operations.backup.backup import backup
-from rag_platform.operations.backup.blobs import Blobs
+from rag_platform.operations.backup.blobs import BackupFailed, Blobs, reported
 from rag_platform.operations.backup.files import Places, copy_files, local_dagster
 from rag_platform.storage.catalog import SCHEMA_REVISION
 from rag_platform.storage.locks import LockTimeout
@@ -113,6 +115,59 @@ def test_a_backup_that_was_cut_off_is_none(
     kept = len(blobs_in(target))
     done = backup(state(lived), target)
     assert done.added == len(blobs_in(target)) - kept
+
+
+def damage(target: LocalStore, name: str) -> None:
+    file = Path(str(target.prefix), "backups", f"{name}.json")
+    file.write_text(file.read_text().replace('"rows":', '"rows": ', 1))
+
+
+def test_a_damaged_backup_keeps_nobody_from_the_next(lived: World, target: LocalStore) -> None:
+    first, second = (backup(state(lived), target).name for _ in range(2))
+    damage(target, second)
+    third = backup(state(lived), target)
+    assert third.added == 0
+    # What it needs is not known, so nothing is removed beside it.
+    with pytest.raises(manifest.BackupDamaged, match=f"{second}.json: was changed .* delete it"):
+        backup(state(lived), target, keep=3)
+    assert {first, second, third.name} < set(manifest.names(target))
+    manifest.remove(target, [second])
+    assert backup(state(lived), target, keep=1).removed == 4 - 1
+
+
+def test_a_backup_outlives_a_wrong_clock(lived: World, target: LocalStore) -> None:
+    made = manifest.read(target, backup(state(lived), target).name)
+    ahead = manifest.write(target, made.model_copy(update={"made_at": datetime(2099, 1, 1)}))
+    now = backup(state(lived), target, keep=1).name
+    assert manifest.names(target) == [now, ahead]
+
+
+def test_one_whose_blobs_another_removed_is_none(
+    lived: World, target: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another platform, with --keep, into the same place."""
+    write = manifest.write
+
+    def after_the_other(store: Any, made: Any) -> str:
+        lost = made.objects[0].sha256
+        store.delete(f"blobs/{lost[:2]}/{lost}")
+        return write(store, made)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "write", after_the_other)
+        with pytest.raises(BackupFailed, match="a place of its own"):
+            backup(state(lived), target)
+    assert manifest.names(target) == []
+    assert backup(state(lived), target).added == 1
+
+
+def test_a_database_that_went_away_is_no_surprise() -> None:
+    lost = sa.exc.OperationalError("select", {}, Exception("server closed\nmore"))
+    with (
+        pytest.raises(BackupFailed, match=r"^backup: the catalog: server closed\. Run"),
+        reported("backup"),
+    ):
+        raise lost
 
 
 def test_files_beside_the_catalog(tmp_path: Path, target: LocalStore) -> None:

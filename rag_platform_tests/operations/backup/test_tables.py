@@ -127,10 +127,20 @@ def test_what_was_not_touched_is_the_same_content(
     assert [part.rows for part in first["memo"].parts] == [2, 2, 1]
     assert copied(shared, blobs) == first
     with shared.begin() as connection:
-        connection.execute(sa.insert(memo).values(key=b"\xff", value=b"", created_at=0))
+        # Its key comes before all others, itself after them.
+        connection.execute(sa.insert(memo).values(key=b"", value=b"", created_at=9))
     again = copied(shared, blobs)["memo"].parts
     assert [part.rows for part in again] == [2, 2, 2]
     assert again[:2] == first["memo"].parts[:2]
+
+
+def test_a_part_is_full_by_its_bytes(
+    shared: Catalog, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_PART_BYTES", 1)
+    monkeypatch.setattr(tables, "_BATCH", 4)
+    fill(shared)
+    assert [part.rows for part in copied(shared, blobs)["memo"].parts] == [4, 1]
 
 
 def test_all_or_nothing(shared: Catalog, other: Catalog, blobs: Blobs) -> None:
@@ -144,6 +154,15 @@ def test_all_or_nothing(shared: Catalog, other: Catalog, blobs: Blobs) -> None:
     with pytest.raises(NotEmpty):
         load(other, found, blobs, revision=SCHEMA_REVISION)
     assert content(other) == content(shared)
+
+
+def test_rows_that_a_table_does_not_take(shared: Catalog, other: Catalog, blobs: Blobs) -> None:
+    fill(shared)
+    found = copied(shared, blobs)
+    twice = found["memo"].model_copy(update={"parts": found["memo"].parts * 2})
+    with pytest.raises(BackupDamaged, match="table memo does not take"):
+        load(other, found | {"memo": twice}, blobs, revision=SCHEMA_REVISION)
+    assert not any(content(other).values())
 
 
 @pytest.mark.parametrize("change", ["missing", "foreign", "column"])
@@ -189,7 +208,10 @@ def _to_revision(connection: sa.Connection, revision: str) -> None:
     tables._migrate(connection, revision)
 
 
-def test_a_newer_schema_is_refused() -> None:
-    tables.refuse_newer(SCHEMA_REVISION)
+def test_a_schema_that_is_not_known_is_refused() -> None:
+    for revision in ("0001", SCHEMA_REVISION):
+        tables.refuse_unknown(revision)
     with pytest.raises(NewerBackup, match="the version that made it"):
-        tables.refuse_newer(f"{int(SCHEMA_REVISION) + 1:04d}")
+        tables.refuse_unknown(f"{int(SCHEMA_REVISION) + 1:04d}")
+    with pytest.raises(BackupDamaged, match="no catalog schema 0000"):
+        tables.refuse_unknown("0000")

@@ -99,6 +99,7 @@ def test_pages_and_their_age(shared: Catalog, tmp_path: Path) -> None:
         ("notes",): pytest.approx(now - 1_780_444_800, abs=20)
     }
     assert seen["newest_page_documents"] == {("notes", "moved"): 1}
+    assert seen["dead_letter_limit_ratio"] == {("notes",): 0.2, ("wiki",): 0.2}
     assert seen["window_seconds"] == {("notes",): 86_400, ("wiki",): 86_400}
 
 

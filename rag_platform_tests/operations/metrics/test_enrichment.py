@@ -45,6 +45,7 @@ def test_confidence_and_quality_are_distributed(shared: Catalog, tmp_path: Path)
     put(shared, enrichments, *rows, source="notes")
     (part,) = parts(shared, settings_of(tmp_path), scores=enrichment.scores).values()
     confidence, quality = part.families
+    assert (confidence.kind, quality.kind) == ("gaugehistogram",) * 2, "they fall"
     assert _counts(confidence) == {"0.1": 2, "0.9": 2, "0.95": 2, "1.0": 4, "+Inf": 4}
     assert confidence.buckets["notes",].total == pytest.approx(2.12)
     assert _counts(quality) == {"0.1": 1, "0.9": 2, "0.95": 3, "1.0": 3, "+Inf": 3}

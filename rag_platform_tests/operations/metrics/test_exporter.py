@@ -15,7 +15,14 @@ from rag_platform.operations.metrics.families import Family, gauge
 from rag_platform.operations.metrics.snapshot import Snapshot
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema import source_cursors
-from rag_platform_tests.operations.metrics.reading import parts, put, samples, scraped, settings_of
+from rag_platform_tests.operations.metrics.reading import (
+    parts,
+    put,
+    read,
+    samples,
+    scraped,
+    settings_of,
+)
 
 
 class Source:
@@ -49,6 +56,7 @@ def test_who_fails_takes_no_other_along(caplog: pytest.LogCaptureFixture) -> Non
     assert "bad" not in first
     assert first["collector_success"] == {("good",): 1}  # and 0 for the other
     assert caplog.messages == ["metrics of bad: ValueError: no way"], "told once"
+    assert second["clock_seconds"][()] >= first["clock_seconds"][()]
     bad.error = None
     third = scraped(exporter)
     assert third["bad"] == {(): 3}
@@ -62,6 +70,70 @@ def test_a_collector_may_fail_as_a_whole() -> None:
     found = Exporter([Collector("lost", away)]).scrape()
     (success,) = (family for family in found if family.name.endswith("success"))
     assert success.samples == {("lost",): 0}
+
+
+def test_what_was_known_is_shown_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An alert that waits for two hours does not begin anew because of one lost answer."""
+    source = Source("flaky")
+    exporter = Exporter([source.collector])
+    assert scraped(exporter)["flaky"] == {(): 1}
+    source.error = OSError("away")
+    found = scraped(exporter)
+    assert found["flaky"] == {(): 1}
+    assert found["collector_success"] == {}
+    assert found["collector_age_seconds"]["flaky",] > 0
+    with monkeypatch.context() as patch:
+        patch.setattr("rag_platform.operations.metrics.exporter._OLDEST_S", 0.0)
+        assert "flaky" not in scraped(exporter)
+    source.error = None
+    assert scraped(exporter)["flaky"] == {(): 4}
+
+
+def test_success_has_the_same_names_at_all_times() -> None:
+    """A series that comes and goes breaks the time for which an alert waits."""
+    ways = ["both", "one", "none", "both"]
+
+    def collect() -> list[Part]:
+        way = ways.pop(0)
+        if way == "none":
+            raise OSError("away")
+        return [Part("a", (), 0.1), Part("b", (), 0.1, "no" if way == "one" else None)]
+
+    exporter = Exporter([Collector("all", collect)])
+    seen = []
+    while ways:
+        (success,) = (f for f in exporter.scrape() if f.name.endswith("success"))
+        seen.append({name: value for (name,), value in success.samples.items()})
+    assert seen == [
+        {"all": 1, "a": 1, "b": 1},
+        {"all": 1, "a": 1, "b": 0},
+        {"all": 0, "a": 0, "b": 0},
+        {"all": 1, "a": 1, "b": 1},
+    ]
+
+
+def test_what_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source("hung")
+    exporter = Exporter([source.collector], scrape_s=0.05)
+    assert scraped(exporter)["collector_running_seconds"] == {}
+    source.free.clear()
+    assert scraped(exporter)["hung"] == {(): 1}
+    assert scraped(exporter)["collector_running_seconds"]["hung",] >= 0.05
+    monkeypatch.setattr("rag_platform.operations.metrics.exporter._OLDEST_S", 0.0)
+    found = scraped(exporter)
+    assert "hung" not in found
+    assert found["collector_success"] == {}
+    source.free.set()
+
+
+def test_collecting_begins_before_the_first_scrape() -> None:
+    source = Source("dear")
+    exporter = Exporter([source.collector])
+    exporter.begin()
+    deadline = time.monotonic() + 10
+    while source.asked == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def test_a_scrape_waits_no_longer_than_it_may() -> None:
@@ -152,6 +224,31 @@ def test_a_query_that_fails_leaves_the_others_their_snapshot(
     assert samples(found["first"].families) == {"cursors": {(): 1}}
     assert "nowhere" in (found["broken"].problem or "")
     assert samples(found["again"].families) == {"cursors": {(): 1}}, "one snapshot"
+
+
+def test_a_database_that_was_restarted_is_found_again(
+    postgres_catalog: str, tmp_path: Path
+) -> None:
+    """Its connections are gone; no scrape is lost by that."""
+    catalog = Catalog(postgres_catalog, lock_folder=tmp_path)
+
+    def count(seen: Snapshot) -> Iterator[Family]:
+        (row,) = seen.rows(sa.select(sa.func.count().label("n")).select_from(source_cursors))
+        yield gauge("cursors", "Cursors.").add(row.n + 1)
+
+    assert read(catalog, settings_of(tmp_path), count) == {"cursors": {(): 1}}
+    other = sa.create_engine(catalog.url)
+    with other.begin() as connection:
+        ended = connection.scalar(
+            sa.text(
+                "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+                " where datname = current_database() and pid <> pg_backend_pid()"
+            )
+        )
+    other.dispose()
+    assert ended
+    assert read(catalog, settings_of(tmp_path), count) == {"cursors": {(): 1}}
+    catalog.close()
 
 
 def test_a_statement_without_end_is_ended(

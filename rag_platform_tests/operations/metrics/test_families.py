@@ -1,6 +1,7 @@
 """Families: labels that are added up, names that are limited, and the text format."""
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from rag_platform.operations.metrics.exporter import text
@@ -9,6 +10,7 @@ from rag_platform.operations.metrics.families import (
     Names,
     counter,
     gauge,
+    gauge_histogram,
     histogram,
 )
 
@@ -71,3 +73,16 @@ def test_the_text_is_what_prometheus_reads() -> None:
     assert "openmetrics" in media_type
     assert "# TYPE rag_platform_requests counter" in newer.decode().splitlines()
     assert 'rag_platform_requests_total{model="m"} 7.0' in newer.decode().splitlines()
+
+
+def test_a_histogram_that_may_fall_says_so() -> None:
+    """Nobody finds a `_count` whose rate could be asked for."""
+    now = gauge_histogram("score", "Scores.").add_buckets(Buckets([("0.5", 1), ("+Inf", 3)], 1.5))
+    content, _ = text([now], "application/openmetrics-text; version=1.0.0")
+    (family,) = openmetrics(content.decode())
+    assert family.type == "gaugehistogram"
+    named = {sample.name.removeprefix("rag_platform_score_") for sample in family.samples}
+    assert named == {"bucket", "gcount", "gsum"}
+    older, _ = text([now])
+    assert "rag_platform_score_gcount 3.0" in older.decode().splitlines()
+    assert "rag_platform_score_count" not in older.decode()

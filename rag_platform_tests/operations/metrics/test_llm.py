@@ -10,7 +10,7 @@ from rag_platform.llm.budget import Today
 from rag_platform.operations.metrics import llm
 from rag_platform.storage.catalog import Catalog
 from rag_platform.storage.schema_models import ledger, llm_batches, llm_cooldowns
-from rag_platform_tests.operations.metrics.reading import put, read, samples, settings_of
+from rag_platform_tests.operations.metrics.reading import parts, put, read, samples, settings_of
 
 SMALL, LARGE = "gpt-4o-mini", "gpt-4.1"
 
@@ -109,3 +109,16 @@ def test_the_budget_in_dollars() -> None:
         "budget_reserved_usd": {("day",): 0.5},
         "budget_left_usd": {("day",): 3.0},
     }
+
+
+def test_failures_are_counted_from_zero(catalog: Catalog, tmp_path: Path) -> None:
+    """What begins with its first failure has not grown by it, for Prometheus."""
+    indexes = {"v1": {"embedder": {"model": "embedder"}}, "v2": {"embedder": "wordllama"}}
+    settings = settings_of(tmp_path, indexes=indexes, live="v1")
+    (part,) = parts(catalog, settings, requests=llm.requests).values()
+    found = {family.name: family.samples for family in part.families}
+    asked = (SMALL, LARGE, "embedder")
+    ended = {(model, status): 0 for model in asked for status in ("settled", "failed", "lost")}
+    assert found["rag_platform_llm_requests_total"] == ended
+    limited = {(model, "rate_limited"): 0 for model in asked}
+    assert found["rag_platform_llm_failed_requests_total"] == limited

@@ -30,7 +30,7 @@ def test_what_serves_and_how_far_the_challenger_is() -> None:
         ("churn", "champion"): 600,
         ("churn", "challenger"): 100,
     }
-    assert seen["model_rollout_share"] == {("churn",): 0.25}
+    assert seen["model_rollout_ratio"] == {("churn",): 0.25}
     assert seen["model_drift"] == {("churn", "scores"): 1}, "the newest look of each kind"
     assert seen["model_drift_timestamp_seconds"] == {
         ("churn", "scores"): 90,

@@ -13,8 +13,10 @@ from rag_platform.storage.catalog import SCHEMA_REVISION, Catalog
 from rag_platform.storage.measures import (
     EMBEDDED_TEXTS,
     LLM_REQUEST_SECONDS,
+    PARSE_SECONDS,
     RATE_LIMIT_WAIT_SECONDS,
     RECONCILE_DRIFTED,
+    VECTOR_STORE_FAILURES,
     Measures,
 )
 from rag_platform.storage.schema_models import deliveries, notifications
@@ -60,11 +62,8 @@ def test_what_was_changed(shared: Catalog, tmp_path: Path) -> None:
     assert seen["audit_actions_open"] == {(): 1}
 
 
-def test_sizes(shared: Catalog, tmp_path: Path) -> None:
-    settings = settings_of(tmp_path).model_copy(update={"home": tmp_path / "not" / "there"})
-    seen = read(shared, settings, operations.sizes)
-    assert seen["disk_size_bytes"] == {("home",): shutil.disk_usage(tmp_path).total}
-    assert 0 < seen["disk_free_bytes"]["home",] <= seen["disk_size_bytes"]["home",]
+def test_the_catalog_has_a_size(shared: Catalog, tmp_path: Path) -> None:
+    seen = read(shared, settings_of(tmp_path), operations.catalog_size)
     if shared.is_sqlite:
         # Pages that only the write-ahead log has yet are counted, too.
         file = Path(str(shared.url.database)).stat().st_size
@@ -73,13 +72,22 @@ def test_sizes(shared: Catalog, tmp_path: Path) -> None:
         assert seen["catalog_size_bytes"][()] > 1_000_000
 
 
-def test_what_it_stands_on(shared: Catalog, tmp_path: Path) -> None:
-    seen = read(shared, settings_of(tmp_path, storage="s3://bucket/x"), operations.identity)
-    kind = "sqlite" if shared.is_sqlite else "postgresql"
-    assert seen["settings_info"] == {(kind, "s3", "embedded", "local"): 1}
+def test_the_disk_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    seen = samples(operations.disk(tmp_path / "not" / "there"))
+    assert seen["disk_size_bytes"] == {("home",): shutil.disk_usage(tmp_path).total}
+    assert 0 < seen["disk_free_bytes"]["home",] <= seen["disk_size_bytes"]["home",]
+
+
+def test_what_it_stands_on(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, storage="s3://bucket/x")
+    seen = samples(operations.identity(settings, "sqlite"))
+    assert seen["settings_info"] == {("sqlite", "s3", "embedded", "local"): 1}
     ((version, schema),) = seen["build_info"]
     assert version
     assert schema == SCHEMA_REVISION
+    assert seen["automation_enabled"] == {(): 1}
+    (*_, off) = operations.identity(settings_of(tmp_path, automation=False), "sqlite")
+    assert off.samples == {(): 0}
 
 
 def test_what_processes_measured(catalog: Catalog) -> None:
@@ -90,7 +98,7 @@ def test_what_processes_measured(catalog: Catalog) -> None:
     for index in ("v1", "gone"):
         measures.keep(RECONCILE_DRIFTED, 4, index=index)
         measures.keep(RECONCILE_DRIFTED, 2, index=index)
-    found = {family.name: family for family in measured(measures, ["v1"])}
+    found = {family.name: family for family in measured(measures, {"index": ["v1"]})}
     seconds = found["rag_platform_llm_request_seconds"]
     assert seconds.kind == "histogram"
     assert seconds.labels == ("model", "outcome")
@@ -126,3 +134,29 @@ def test_the_newest_day_of_rides() -> None:
         "rides_newest_day_drifted": {(): 2},
         "rides_report_age_seconds": {(): 3_600},
     }
+
+
+def test_failures_of_a_vector_store_are_counted_from_zero(catalog: Catalog) -> None:
+    """What begins with 1 has not grown, for Prometheus: the first failure would be told nobody."""
+    measures = Measures(catalog)
+    measures.observe(VECTOR_STORE_FAILURES, [1.0], index="v1", operation="publish")
+    measures.observe(VECTOR_STORE_FAILURES, [1.0], index="gone", operation="apply")
+    found = {family.name: family for family in measured(measures, {"index": ["v1", "v2"]})}
+    failures = found["rag_platform_vector_store_failures_total"].samples
+    assert failures.pop(("v1", "publish")) == 1
+    assert failures == {
+        (index, operation): 0
+        for index in ("v1", "v2")
+        for operation in ("apply", "publish", "reconcile")
+        if (index, operation) != ("v1", "publish")
+    }
+
+
+def test_sources_of_the_settings_are_always_shown(catalog: Catalog) -> None:
+    measures, names = Measures(catalog), [f"s{number:02}" for number in range(60)]
+    for name in names:
+        measures.observe(PARSE_SECONDS, [0.1], source=name, media_type="text/plain")
+    known = {"index": [], "source": names}
+    found = {family.name: family for family in measured(measures, known)}
+    shown = {source for source, _ in found["rag_platform_parse_seconds"].buckets}
+    assert shown == set(names)
