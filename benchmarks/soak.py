@@ -23,7 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +48,7 @@ logger = logging.getLogger("soak")
 _DOCUMENTS = 50
 _EDIT_EVERY_S = 2.0
 _SETTLE_S = 1_200.0
-_IDLE_S = 600.0
+_IDLE_S = 900.0
 _DAILY_USD = 50.0
 _BEFORE_S, _AFTER_S = 10.0, 30.0  # around an event, an answer that arrived may be lost
 _IN_MEMORY = {"daemon": "dagster-daemon run", "code server": "api grpc", "webserver": "-webserver"}
@@ -161,8 +161,11 @@ class Soak:
         ]
 
     def _at_rest(self, when: str, instance: "dg.DagsterInstance") -> None:
-        """What holds while no run is under way: asked again until one is not."""
-        for check in self._slow(instance):
+        """All the rest: asked again, as a run that is under way may be between two steps."""
+        self._judged(when, self._slow(instance))
+
+    def _judged(self, when: str, made: Sequence[Callable[[], Verdict]]) -> None:
+        for check in made:
             deadline = time.monotonic() + _IDLE_S
             while (verdict := self._asked(check)).problems and time.monotonic() < deadline:
                 time.sleep(2)
@@ -171,8 +174,7 @@ class Soak:
     def _slow(self, instance: "dg.DagsterInstance") -> list[Callable[[], Verdict]]:
         spans = [(one.began - _BEFORE_S, one.ended + _AFTER_S) for one in self.report.struck]
         return [
-            lambda: checks.runs_have_ended(instance),
-            lambda: checks.nothing_is_held(self._place, self.platform, instance),
+            lambda: checks.nothing_is_stuck(self._place, self.platform, instance),
             lambda: checks.searches_find(self._place, self.platform, self._dice),
             lambda: checks.pages_sum(self.platform),
             lambda: checks.index_agrees(self.platform),
@@ -193,6 +195,12 @@ class Soak:
         self._at_rest("the end", instance)
         for check in (checks.audit_is_closed, checks.every_document_has_a_status):
             self.report.judge("the end", self._asked(lambda check=check: check(self.platform)))  # type: ignore[misc]
+        self._place.roles["daemon"].kill()
+        last = [
+            lambda: checks.runs_have_ended(instance),
+            lambda: checks.nothing_is_held(self._place, self.platform, instance),
+        ]
+        self._judged("the end", last)
         grown = tuple(
             f"{name}: from {samples[0]:.0f} to {samples[-1]:.0f} MB"
             for name, samples in self.report.memory.items()

@@ -334,6 +334,14 @@ def runs_under_way(place: Place) -> list[int]:
     ]
 
 
+def orphans(place: Place) -> list[Process]:
+    """Those whose parents are gone, and that are no role's own process."""
+    mains = {role.process.pid for role in place.roles.values() if role.process}
+    found = processes_of(place.identity)
+    parents = {os.getpid(), *(process.pid for process in found)}
+    return [one for one in found if one.pid not in mains and one.parent not in parents]
+
+
 def strays(place: Place) -> list[Process]:
     """With no run under way: what belongs to no role, or is left of a run."""
     mains = {role.process.pid: role.name for role in place.roles.values() if role.process}

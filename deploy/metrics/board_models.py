@@ -1,6 +1,6 @@
 """The dashboards of what the platform computes itself: the rides of a day, and models."""
 
-from panels import GOOD, MODEL, WARN, Board, Panel
+from panels import MODEL, ONE_IS_GOOD, RED, WARN, Board, Panel
 
 RIDES = Board(
     "rides",
@@ -115,7 +115,8 @@ MODELS = Board(
                 [(f"rag_platform_model_gate_passed{{{MODEL}}}", "{{model}} {{gate}}")],
                 "bargauge",
                 top=1,
-                **GOOD,
+                base=RED,
+                steps=ONE_IS_GOOD,
                 page="/models",
             ),
             Panel(

@@ -1,6 +1,6 @@
 """The dashboard of the platform itself: runs, daemon, people, machine."""
 
-from panels import BAD, GOOD, WARN, Board, Panel
+from panels import BAD, ONE_IS_GOOD, RED, WARN, Board, Panel
 
 PLATFORM = Board(
     "platform",
@@ -121,7 +121,8 @@ PLATFORM = Board(
                 [("rag_platform_daemon_healthy", "{{daemon}}")],
                 "bargauge",
                 top=1,
-                **GOOD,
+                base=RED,
+                steps=ONE_IS_GOOD,
                 dagster="/deployment/daemons",
             ),
             Panel(
@@ -230,7 +231,8 @@ PLATFORM = Board(
                 [("rag_platform_collector_success", "{{collector}}")],
                 "bargauge",
                 top=1,
-                **GOOD,
+                base=RED,
+                steps=ONE_IS_GOOD,
             ),
             Panel(
                 "Time to collect",

@@ -11,7 +11,7 @@ WARN, BAD = ((1, "orange"),), ((1, "red"),)
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _COLUMNS = 24
 # A panel of which 1, or enough, is good.
-GOOD = {"base": "red", "steps": ((1, "green"),)}
+RED, ONE_IS_GOOD = "red", ((1, "green"),)
 # A table has labels for columns; what Prometheus adds of its own is left out.
 _TABLE = [
     {"id": "merge", "options": {}},

@@ -4,11 +4,16 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 
+# So many units that fail: the rest would too, and the stage says why.
+GIVE_UP = 16
+
 
 class Clerk:
     """Gives every key to one unit of work at a time, and adds up what the units did.
 
-    A unit that is tried again after its worker was lost has its keys still. One thread at a time.
+    Who works hears from it at once when all is over; the driver, only after the many units that a
+    worker was given together. A unit that is tried again after its worker was lost has its keys
+    still. One thread at a time.
     """
 
     def __init__(self) -> None:
@@ -16,6 +21,7 @@ class Clerk:
         self._held: defaultdict[int, set[bytes]] = defaultdict(set)
         self._tries: Counter[int] = Counter()
         self._done: set[int] = set()
+        self._failures = 0
         self._is_over = False
         self._figures: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
@@ -50,10 +56,16 @@ class Clerk:
         """Count what a unit did for a window; its keys are free, their values remembered."""
         self._figures[window].update(figures)
         self._done.add(unit)
-        self.left(unit)
+        self._free(unit)
 
-    def left(self, unit: int) -> None:
-        """A unit was given up: its keys are free."""
+    def failed(self, unit: int) -> None:
+        """A unit is left to the run: its keys are free. After so many all is over."""
+        self._free(unit)
+        self._failures += 1
+        if self._failures >= GIVE_UP:
+            self.end()
+
+    def _free(self, unit: int) -> None:
         for key in self._held.pop(unit, ()):
             del self._holder[key]
 

@@ -9,11 +9,11 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rag_platform.compute.clerk import Clerk
+from rag_platform.compute.clerk import GIVE_UP, Clerk
 from rag_platform.compute.cluster import connected, refuse_without_room
 from rag_platform.compute.jobs import ComputeError, Fillable, Job, WorkersLost, digests, problem
 from rag_platform.compute.worker import Order, Worker
@@ -27,8 +27,6 @@ logger = logging.getLogger(__name__)
 _PATIENCE_S = 86_400.0
 # Blocks of work that Ray deals out: enough that no worker waits for the last one long.
 _BLOCKS_A_WORKER = 16
-# So many units that fail: the rest would too, and the stage says why.
-_GIVE_UP = 16
 _REPORT_EVERY_S = 30.0
 
 
@@ -63,8 +61,7 @@ def _filled(
     order = Order(job, parts.run_id, stage.fingerprint, digests(parts.settings), name)
     logger.info("%s: %d units of work go to Ray", job, len(stretches))
     try:
-        reports = _reports(ray, order, stretches, workers)
-        _watch(job, reports, len(stretches), end=lambda: ray.get(clerk.end.remote()))
+        _watch(job, _reports(ray, order, stretches, workers), len(stretches))
         figures: dict[str, dict[str, int]] = ray.get(clerk.figures.remote())
     except ray.exceptions.RayError as error:
         raise WorkersLost(
@@ -110,29 +107,25 @@ def _reports(
         yield json.loads(row["report"])
 
 
-def _watch(
-    job: Job, reports: Iterable[dict[str, Any]], units: int, *, end: Callable[[], object]
-) -> None:
-    """Follow the work to its end. Where so much failed that the rest would fail too, `end` stops
-    what was not begun; what was is waited for, so that nobody works on behind the stage."""
+def _watch(job: Job, reports: Iterable[dict[str, Any]], units: int) -> None:
+    """Follow the work to its end, also where most of it is given up: nobody may work on behind the
+    stage. Raises `ComputeError` for a worker that does not fit."""
     failed = 0
     misfit: str | None = None
     told = time.monotonic()
     for done, report in enumerate(reports, 1):
         if report.get("misfit"):
             misfit = misfit or report["error"]
-            end()
         elif "error" in report:
             failed += 1
             logger.warning("%s: a unit is left to the run itself: %s", job, report["error"])
-            if failed == _GIVE_UP:
-                logger.warning("%s: so is the rest, after %d that failed", job, failed)
-                end()
         if time.monotonic() - told > _REPORT_EVERY_S:
             told = time.monotonic()
             logger.info("%s: %d of %d units of work are done", job, done, units)
     if misfit is not None:
         raise ComputeError(f"{job}: {misfit}")
+    if failed >= GIVE_UP:
+        logger.warning("%s: %d units failed, so the rest is left to the run, too", job, failed)
 
 
 def _last_line(error: BaseException) -> str:

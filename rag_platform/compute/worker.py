@@ -59,20 +59,24 @@ class Worker:
         try:
             self._fill(unit, stretch)
         except Exception as error:
-            self._call("left", unit)
+            is_misfit = isinstance(error, ComputeError)
+            if is_misfit:  # and so are others, or it is for somebody to see to
+                self._call("end")
+            self._call("failed", unit)
             logger.warning("%s: %s failed", self._order.job, stretch, exc_info=True)
             # Of others no more than their kind: their words may hold what the documents say.
             said = str(error) if isinstance(error, PlatformError) else type(error).__name__
-            return {"error": said, "misfit": isinstance(error, ComputeError)}
+            return {"error": said, "misfit": is_misfit}
         return {}
 
     def _fill(self, unit: int, stretch: Stretch) -> None:
-        stage = self._stage
         tries = self._call("begin", unit)
         if tries == 0:
             return
         if tries > _TRIES:
             raise UnitGivenUp(f"{_TRIES} workers were lost over it")
+
+        stage = self._stage
 
         def claim(keys: Collection[bytes]) -> set[bytes]:
             return set(keys).difference(self._call("refused", unit, list(dict.fromkeys(keys))))

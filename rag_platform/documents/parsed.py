@@ -3,7 +3,6 @@
 import hashlib
 import json
 import time
-import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -36,8 +35,8 @@ STAGE = "parsed_docs"
 # A document that failed this often with the same bytes and the same parser is left alone.
 MAX_ATTEMPTS = 2
 
-# Parsing these costs more than remembering the result.
-_REMEMBERED = frozenset(Kind) - {Kind.MARKDOWN, Kind.TEXT}
+# Parsing the others costs more than remembering the result.
+_CHEAP = frozenset({Kind.MARKDOWN, Kind.TEXT})
 # Metadata of a parsed document: OCR was used; or pages wait for it, or took too long.
 _READ = "ocr_pages"
 _UNREAD = ("needs_ocr", "ocr_timeouts")
@@ -138,7 +137,7 @@ class ParsedDocs:
 
     def stretches(self, windows: Sequence[str], rows: int) -> Iterator[Stretch]:
         """The documents of some windows' passes that were never parsed, as they came, in
-        stretches of at most `rows`."""
+        stretches of at most `rows`; without those whose names are all of a cheap format."""
         for window in windows:
             with self._catalog.read() as connection:
                 numbers = passes_of(connection, self.source, window)
@@ -146,7 +145,15 @@ class ParsedDocs:
                 raw = raw_part(self.source, window, pass_no)
                 parsed = self._pages.version(self.part(window, pass_no)) is not None
                 if not parsed and self._pages.version(raw) is not None:
-                    yield from self._pages.stretches(raw, rows)
+                    stretches = self._pages.stretches(raw, rows)
+                    yield from (one for one in stretches if self._is_dear(raw, one))
+
+    def _is_dear(self, raw: PartKey, stretch: Stretch) -> bool:
+        return any(
+            _kind(Hints(key, ""), b"") not in _CHEAP
+            for batch in self._pages.read(raw, columns=["key"], only=stretch)
+            for key in batch["key"].to_pylist()
+        )
 
     @property
     def lock(self) -> str:
@@ -331,7 +338,7 @@ class _Work:
             if value is not None:
                 self._figures.remembered += 1
                 if self._write is not None:
-                    self._write(change, _thaw(value))
+                    self._write(change, Parsed.thawed(value))
                 continue
             self._keys[change.seq] = found
             yield change, content, Hints(change.key, media_type)
@@ -341,7 +348,7 @@ class _Work:
 
         So other rules of OCR, or another engine, do not concern what had no pictures.
         """
-        if kind not in _REMEMBERED:
+        if kind is None or kind in _CHEAP:
             return ()
         basis = [fingerprint(kind)]
         if kind in MAY_BE_PICTURES:
@@ -356,7 +363,7 @@ class _Work:
         else:
             self._figures.parsed += 1
             if key := _memo_key(keys, outcome):
-                self._fresh[key] = _freeze(outcome)
+                self._fresh[key] = outcome.frozen()
                 if len(self._fresh) >= _MEMO_BATCH:
                     self.flush()
         if self._write is not None:
@@ -439,12 +446,3 @@ def _kind(hints: Hints, content: bytes) -> Kind | None:
         return detect(content, hints)
     except ParseRefused:
         return None  # the pool says the same, and why
-
-
-def _freeze(parsed: Parsed) -> bytes:
-    return zlib.compress(json.dumps(asdict(parsed)).encode(), 1)
-
-
-def _thaw(value: bytes) -> Parsed:
-    fields = json.loads(zlib.decompress(value))
-    return Parsed(**fields | {"page_starts": tuple(fields["page_starts"])})

@@ -29,6 +29,11 @@ class PlatformOpenAIResource(OpenAIResource):
         super().setup_for_execution(context)
         self._client = self._client.with_options(max_retries=0, timeout=self.timeout_s)
 
+    def teardown_after_execution(self, context: InitResourceContext) -> None:
+        """Close the parent's client, where one was made."""
+        if self.api_key:
+            super().teardown_after_execution(context)
+
     def connection(self) -> OpenAIConnection:
         """The configuration as a plain value."""
         return OpenAIConnection(self.base_url or OPENAI_URL, self.api_key, self.timeout_s)

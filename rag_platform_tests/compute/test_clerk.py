@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_platform.compute.clerk import Clerk
+from rag_platform.compute.clerk import GIVE_UP, Clerk
 
 
 def test_a_key_is_one_units_until_it_is_done() -> None:
@@ -13,7 +13,7 @@ def test_a_key_is_one_units_until_it_is_done() -> None:
     assert clerk.refused(1, [b"a", b"b"]) == []  # tried again by another worker
     clerk.done(1, "monday", {"parsed": 2})
     assert clerk.refused(2, [b"b"]) == []
-    clerk.left(2)
+    clerk.failed(2)
     assert clerk.refused(3, [b"a", b"b", b"c"]) == []
 
 
@@ -23,10 +23,18 @@ def test_what_is_done_is_not_begun_again_and_after_the_end_nothing_is() -> None:
     assert [clerk.begin(1), clerk.begin(1), clerk.begin(2)] == [1, 2, 1]
     clerk.done(1, "monday", {"parsed": 2})
     assert [clerk.begin(1), clerk.begin(2)] == [0, 2]
-    clerk.left(2)  # failed
+    clerk.failed(2)
     assert clerk.begin(2) == 3
     clerk.end()
     assert [clerk.begin(2), clerk.begin(3)] == [0, 0]
+
+
+def test_after_so_many_failures_all_is_over() -> None:
+    clerk = Clerk()
+    for unit in range(GIVE_UP):
+        assert clerk.begin(unit) == 1
+        clerk.failed(unit)
+    assert clerk.begin(GIVE_UP) == 0
 
 
 def test_figures_add_up_by_window() -> None:
@@ -55,7 +63,7 @@ def test_no_two_units_hold_a_key(steps: list[tuple[int, set[int] | None]]) -> No
     holder: dict[bytes, int] = {}
     for unit, numbers in steps:
         if numbers is None:
-            clerk.left(unit)
+            clerk.failed(unit)
             holder = {key: other for key, other in holder.items() if other != unit}
             continue
         keys = [bytes([number]) for number in sorted(numbers)]

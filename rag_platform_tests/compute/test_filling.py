@@ -94,6 +94,19 @@ def test_only_what_is_dear_to_parse_is_parsed_by_helpers(parts: Platform) -> Non
     assert list(PARSED.open(parts).stretches([WINDOW], 100)) == []
 
 
+def test_where_all_is_cheap_to_parse_no_helper_is_asked(
+    site: Site, parts: Platform, documents: Path
+) -> None:
+    """A cluster would be started for nothing."""
+    for file in documents.glob("*.html"):
+        file.rename(file.with_suffix(".txt"))
+    parts.raw(SOURCE).run(WINDOW)
+    assert list(PARSED.open(parts).stretches([WINDOW], 100)) == []
+    (documents / "one.html").write_text("<html><body><p>A house with a lamp.</p></body></html>")
+    parts.raw(SOURCE).run(WINDOW)
+    assert sum(one.rows for one in PARSED.open(parts).stretches([WINDOW], 100)) > 0
+
+
 def test_a_stretch_is_at_most_so_many_rows_and_all_together_are_the_part(parts: Platform) -> None:
     prepare(parts)
     stretches = list(EMBEDDINGS.open(parts).stretches([WINDOW], 7))

@@ -113,9 +113,12 @@ def test_another_encoder(site: Site) -> None:
 def test_another_database_of_the_same_name(site: Site) -> None:
     """Nobody holds the driver's lock in it."""
     parts = site.platform()
-    found = report(order(parts))
+    worker = Alone(order(parts))
+    found = report(worker._order, worker)
     assert found["misfit"]
     assert "is not the one of this run" in found["error"]
+    assert worker.clerk.begin(5) == 0  # nobody begins with another unit
+    assert report(worker._order, worker) == {}
     parts.close()
 
 

@@ -98,6 +98,11 @@ def test_our_services_write_nowhere_but_where_they_may() -> None:
         assert SERVICES[name]["tmpfs"]
 
 
+def test_mlflow_is_one_process() -> None:
+    """Of several workers, each is killed that does not answer within five seconds of its start."""
+    assert "--workers=1" in SERVICES["mlflow"]["command"]
+
+
 def test_the_variables_of_compose_are_settings(tmp_path: Path) -> None:
     environ = {k: _filled(v) for k, v in SERVICES["code"]["environment"].items()}
     settings = load(DEPLOY / "platform.yaml", environ | {"RAG_PLATFORM_HOME": str(tmp_path)})
@@ -171,6 +176,10 @@ def test_the_run_launcher_of_kubernetes() -> None:
         "postgres_password_secret": VALUES["global"]["postgresqlSecretName"],
         "labels": rules["labels"],
         "fail_pod_on_run_failure": rules["failPodOnRunFailure"],
+        "env_config_maps": [source["name"] for source in rules["envConfigMaps"]],
+        "env_secrets": [source["name"] for source in rules["envSecrets"]],
+        "volumes": rules["volumes"],
+        "volume_mounts": rules["volumeMounts"],
         "run_k8s_config": {
             re.sub("([A-Z])", r"_\1", key).lower(): value
             for key, value in rules["runK8sConfig"].items()
@@ -184,7 +193,15 @@ def test_the_run_launcher_of_kubernetes() -> None:
     from dagster_k8s.job import UserDefinedDagsterK8sConfig
 
     asked = UserDefinedDagsterK8sConfig.from_dict(outcome.value["run_k8s_config"])
-    merged = K8sContainerContext(run_k8s_config=asked).run_k8s_config
+    context = K8sContainerContext(run_k8s_config=asked)
+    [server] = VALUES["dagster-user-deployments"]["deployments"]
+    if server["includeConfigInLaunchedRuns"]["enabled"]:
+        # The chart gives runs all that the code server has, its limits too.
+        theirs = {"k8s": {"resources": server["resources"]}}
+        context = context.merge(K8sContainerContext.create_from_config(theirs))
+    merged = context.run_k8s_config
+    for same in ("envConfigMaps", "envSecrets", "volumes", "volumeMounts"):
+        assert rules[same] == server[same]
     assert merged.container_config["resources"]["limits"]["memory"] == "8Gi"
     assert merged.container_config["security_context"]["read_only_root_filesystem"] is True
     assert merged.pod_spec_config["security_context"]["run_as_user"] == 10001
@@ -204,6 +221,30 @@ def test_an_object_of_kubernetes_is_one(item: Any) -> None:
     for container in _containers(item):
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert {"requests", "limits"} == container["resources"].keys()
+
+
+def test_nothing_in_kubernetes_doubles_or_hangs() -> None:
+    of = {(item["kind"], item["metadata"]["name"]): item.get("spec") for item in OBJECTS}
+    metrics = of["Deployment", "rag-platform-metrics"]
+    assert (metrics["replicas"], metrics["strategy"]) == (1, {"type": "Recreate"})
+    backup = of["CronJob", "rag-platform-backup"]
+    assert backup["concurrencyPolicy"] == "Forbid"
+    assert backup["jobTemplate"]["spec"]["activeDeadlineSeconds"] < 86_400
+
+
+def test_what_has_no_sign_in_is_behind_a_policy() -> None:
+    """By the labels that the chart gives to its pods."""
+    closed = {
+        tuple(item["spec"]["podSelector"]["matchLabels"].items())
+        for item in OBJECTS
+        if item["kind"] == "NetworkPolicy" and item["spec"]["ingress"][0]["from"]
+    }
+    [server] = VALUES["dagster-user-deployments"]["deployments"]
+    assert closed == {
+        (("component", "user-deployments"), ("deployment", server["name"])),
+        (("component", "dagster-webserver"),),
+        (("app.kubernetes.io/name", "rag-platform-metrics"),),
+    }
 
 
 def test_the_settings_of_kubernetes_are_settings(tmp_path: Path) -> None:

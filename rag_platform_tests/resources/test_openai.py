@@ -45,6 +45,20 @@ def test_the_key_is_read_from_the_environment_when_a_run_starts(
     assert KEY not in repr(found)
 
 
+def test_without_a_key_a_run_ends_without_an_error() -> None:
+    @dg.asset
+    def idle(service: PlatformOpenAIResource) -> None:
+        assert service.connection().api_key == ""
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = dg.materialize(
+            [idle], resources={"service": PlatformOpenAIResource(api_key="")}, instance=instance
+        )
+        told = [entry.user_message for entry in instance.all_logs(done.run_id)]
+    assert done.success
+    assert not [line for line in told if "Teardown" in line and "failed" in line]
+
+
 def test_openai_itself_is_the_default() -> None:
     found = connection_in_a_run(PlatformOpenAIResource(api_key=KEY))
     assert found == OpenAIConnection("https://api.openai.com/v1", KEY, 60)

@@ -1,7 +1,9 @@
 """What goes into a parser and what comes out: hints and limits, a parsed document or a failure."""
 
+import json
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -108,6 +110,16 @@ class Parsed:
     media_type: str
     page_starts: tuple[int, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
+
+    def frozen(self) -> bytes:
+        """As the memo keeps it."""
+        return zlib.compress(json.dumps(asdict(self)).encode(), 1)
+
+    @staticmethod
+    def thawed(value: bytes) -> "Parsed":
+        """The document that `frozen` made bytes of."""
+        fields = json.loads(zlib.decompress(value))
+        return Parsed(**fields | {"page_starts": tuple(fields["page_starts"])})
 
 
 @dataclass(frozen=True)

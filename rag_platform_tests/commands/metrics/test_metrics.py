@@ -1,16 +1,7 @@
 """The exporter of a whole platform, and the verb that serves it."""
 
-import os
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -21,14 +12,14 @@ from rag_platform.cli import main
 from rag_platform.commands.collectors import exporter, is_ready
 from rag_platform.operations.metrics.families import Family
 from rag_platform.platform import Platform
-from rag_platform.storage.schema import documents
+from rag_platform.storage.measures import RECONCILED_AT, Measures
+from rag_platform.storage.schema import documents, index_promotions
 from rag_platform.storage.vectors.base import VectorStoreError
 from rag_platform_tests.console.library import Place
-from rag_platform_tests.operations.metrics.reading import samples, scraped
+from rag_platform_tests.operations.metrics.reading import put, samples, scraped
 from rag_platform_tests.training.tiny import NAME
 
 TOKEN = "a-token-of-many-letters"
-ROOT = Path(__file__).parents[3]
 
 
 def _scrape(platform: Platform) -> list[Family]:
@@ -81,6 +72,17 @@ def test_the_vectors_of_another_process_are_left_alone(
     seen = samples(_scrape(platform))
     assert seen["index_points"] == seen["chunks"]
     assert seen["chunks"]["v1",] > 3
+
+
+def test_a_retired_index_is_not_waited_for(place: Place) -> None:
+    """Nobody compares it with the catalog any more: its last time only gets older."""
+    platform = place.platform()
+    for index in ("v1", "v2"):
+        Measures(platform.catalog).keep(RECONCILED_AT, 1.0, index=index)
+    put(platform.catalog, index_promotions, {"index_name": "v2", "action": "retired"})
+    seen = samples(_scrape(platform))
+    assert seen["reconcile_last_timestamp_seconds"] == {("v1",): 1}
+    platform.close()
 
 
 def test_a_server_of_vectors_is_asked_apart(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +158,11 @@ def test_a_catalog_that_is_gone_is_told(place: Place) -> None:
     platform.catalog.engine.dispose()
     platform.catalog.engine = sa.create_engine(f"sqlite:///{place.root}/no/where.db")
     assert not is_ready(platform)
+    left = scraped(exporter(platform, scrape_s=60.0))
+    assert ("catalog",) not in left["collector_success"]
+    # A full disk may be why.
+    assert left["disk_free_bytes"]
+    assert left["settings_info"]
     platform.close()
 
 
@@ -186,53 +193,3 @@ def test_it_does_not_start_open_by_mistake(
     done = CliRunner().invoke(main, ["metrics", *arguments])
     assert done.exit_code != 0
     assert problem in done.output
-
-
-@contextmanager
-def _serving(*arguments: str, **variables: str) -> Iterator[str]:
-    """The verb in a process of its own; its address."""
-    served = subprocess.Popen(
-        [sys.executable, "-c", "from rag_platform.cli import main; main()", *arguments],
-        cwd=ROOT,
-        env=os.environ | variables,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert served.stderr is not None
-        line = next(line for line in served.stderr if "Metrics at " in line)
-        yield line.split("Metrics at ")[1].strip()
-    finally:
-        served.terminate()
-        served.wait(20)
-
-
-def _get(url: str, **headers: str) -> Any:
-    request = urllib.request.Request(url, headers=headers)
-    return urllib.request.urlopen(request, timeout=60)
-
-
-@pytest.mark.slow
-def test_the_process_serves_what_changes(place: Place) -> None:
-    place.write(models={})  # the tiny one is known to the tests only
-    arguments = ("metrics", "--host", "0.0.0.0", "--port", "0")
-    with _serving(*arguments, RAG_PLATFORM_METRICS_TOKEN=TOKEN) as address:
-        url = address.replace("0.0.0.0", "127.0.0.1")
-        with pytest.raises(urllib.error.HTTPError, match="401"):
-            _get(url)
-        with _get(url, Authorization=f"Bearer {TOKEN}") as answer:
-            first = answer.read().decode()
-        assert 'rag_platform_documents{source="wiki",state="live"} 1.0' in first
-        platform = place.platform()
-        with platform.catalog.begin() as connection:
-            connection.execute(sa.update(documents).values(gone=True))
-        platform.close()
-        deadline = time.monotonic() + 60
-        while True:
-            with _get(url, Authorization=f"Bearer {TOKEN}") as answer:
-                later = answer.read().decode()
-            if 'rag_platform_documents{source="wiki",state="gone"} 1.0' in later:
-                break
-            assert time.monotonic() < deadline
-        with _get(url.replace("/metrics", "/readyz")) as ready:
-            assert ready.read() == b"ready\n"

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from dagster._daemon.types import DaemonHeartbeat
 from rag_platform.platform import Platform
 from rag_platform.settings import PROJECT_ROOT
 from rag_platform.storage import measures as m
-from rag_platform.storage.schema import step_letters
+from rag_platform.storage.schema import dead_letters, documents, step_letters
 from rag_platform.storage.schema_models import ledger, llm_cooldowns
 from rag_platform.storage.schema_operations import audit_log
 from rag_platform_tests.defs.instances import put_automation, put_run
@@ -59,6 +60,13 @@ def _catalog(platform: Platform) -> None:
         {**call, **paid, "call_id": None, "purpose": "v1/embeddings", "prompt": None},
     )
     put(catalog, llm_cooldowns, {"model": MODEL, "until": now + 3_600})
+    # Of few documents with few letters nobody is told.
+    refused = [
+        {"doc_id": str(uuid.UUID(int=number)), "key": f"{number}.pdf"} for number in range(5)
+    ]
+    put(catalog, documents, *refused, source="wiki")
+    letter = {"source": "wiki", "stage": "parsed_docs", "reason": "corrupt"}
+    put(catalog, dead_letters, *refused, **letter)
     put(catalog, step_letters, {"source": "notes", "stage": "classified", "reason": "no_label"})
     put(catalog, audit_log, {"action": "index.promote", "via": "console", "outcome": "done"})
     measures = m.Measures(catalog)

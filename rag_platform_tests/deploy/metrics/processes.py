@@ -20,6 +20,8 @@ from rag_platform_tests.servers.ports import free_ports
 DEPLOY = PROJECT_ROOT / "deploy" / "prometheus"
 _START_S = 120.0
 
+TOKEN = "a-token-of-many-letters"
+
 # The tiny model is known to the tests only.
 _METRICS = """
 import pytest
@@ -49,11 +51,11 @@ class Exporter:
 
 @contextlib.contextmanager
 def exporter(folder: Path) -> Iterator[Exporter]:
-    """`rag-platform metrics` over the platform of the environment."""
+    """`rag-platform metrics` over the platform of the environment, for those with the token."""
     served = subprocess.Popen(
         [sys.executable, "-c", _METRICS],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(PROJECT_ROOT)},
+        env=os.environ | {"PYTHONPATH": str(PROJECT_ROOT), "RAG_PLATFORM_METRICS_TOKEN": TOKEN},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -96,6 +98,8 @@ def prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
     )
     config["scrape_configs"] = config["scrape_configs"][:1]
     config["scrape_configs"][0]["static_configs"] = [{"targets": [target]}]
+    (folder / "token").write_text(TOKEN, encoding="utf-8")
+    config["scrape_configs"][0]["authorization"] = {"credentials_file": str(folder / "token")}
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
     for file in DEPLOY.glob("*.rules.yml"):
         rules = yaml.safe_load(file.read_text("utf-8"))

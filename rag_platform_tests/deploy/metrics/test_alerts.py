@@ -76,6 +76,7 @@ def lost(collector: str) -> Case:
 
 NOTES, V1, M, MODEL = '{source="notes"}', '{index="v1"}', '{model="m"}', '{model="credit"}'
 WEEK = 7 * DAY // STEP
+FAILURES = 'rag_platform_vector_store_failures_total{index="v1",operation="apply"}'
 REVIEWS = 'collector_success{collector="reviews"}'
 DISK = 'disk_free_bytes{place="home"}'
 SCHEDULE, PAGE = "notes_schedule", ("outcome", "dead_lettered", "inserted", "deferred")
@@ -151,9 +152,13 @@ def _confidence() -> Case:
 
 def _failures() -> Case:
     """The first failure there is an hour on, the second two and a half hours later."""
-    counts: list[float | None] = [*[0.0] * 12, *[1.0] * 30, *[2.0] * 30]
-    name = 'rag_platform_vector_store_failures_total{index="v1",operation="apply"}'
-    return Case({name: counts}, fires=(65, 85, 215), quiet=(QUIET, 120, 300))
+    counts = [*[0.0] * 12, *[1.0] * 30, *[2.0] * 30]
+    return Case({FAILURES: counts}, fires=(65, 85, 215), quiet=(QUIET, 120, 300))
+
+
+def _old_failures() -> Case:
+    """Of last year, for a Prometheus that begins with them."""
+    return Case({FAILURES: [*[None] * 12, *[2.0] * 60]}, fires=(), quiet=(65, 85, 300))
 
 
 def _first_failures() -> Case:
@@ -219,7 +224,7 @@ CASES: dict[str, list[Case]] = {
     "ErasureOverdue": [one("erasure_oldest_seconds", 3_600, 2 * DAY)],
     "ObjectStoreDown": [lost("storage")],
     "EmbeddingSlow": [_embedding()],
-    "VectorStoreFailing": [_failures()],
+    "VectorStoreFailing": [_failures(), _old_failures()],
     "VectorStoreDown": [lost("vector_store")],
     "ReconcileDrift": [
         one(f"reconcile_unrepaired_documents{V1}", 0, 2),

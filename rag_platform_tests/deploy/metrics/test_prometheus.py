@@ -3,14 +3,17 @@
 import json
 import math
 import re
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 import yaml
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from rag_platform.platform import Platform
 from rag_platform.settings import PROJECT_ROOT
@@ -18,7 +21,7 @@ from rag_platform.storage.measures import RECONCILE_UNREPAIRED, Measures
 from rag_platform.storage.schema import reviews
 from rag_platform.storage.schema_models import notifications
 from rag_platform_tests.deploy.metrics.filled import measure
-from rag_platform_tests.deploy.metrics.processes import Exporter, Prometheus
+from rag_platform_tests.deploy.metrics.processes import TOKEN, Exporter, Prometheus
 
 pytestmark = pytest.mark.slow
 
@@ -112,6 +115,21 @@ def test_alerts_follow_the_catalog(platform: Platform, seen: Prometheus) -> None
 def _change(platform: Platform, statement: sa.Update) -> None:
     with platform.catalog.begin() as connection:
         connection.execute(statement)
+
+
+def test_what_is_served_is_valid(scraped: Exporter) -> None:
+    """Nothing without the token; with it, nothing that promtool objects to."""
+    assert httpx.get(f"http://{scraped.address}/metrics").status_code == 401
+    assert httpx.get(f"http://{scraped.address}/readyz").text == "ready\n"
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    told = httpx.get(f"http://{scraped.address}/metrics", headers=headers, timeout=30).text
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=told, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    headers["Accept"] = "application/openmetrics-text; version=1.0.0"
+    newer = httpx.get(f"http://{scraped.address}/metrics", headers=headers, timeout=30).text
+    assert len(list(text_string_to_metric_families(newer))) > 80
 
 
 def test_an_exporter_that_hangs_is_told(seen: Prometheus, scraped: Exporter) -> None:

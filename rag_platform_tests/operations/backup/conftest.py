@@ -75,11 +75,14 @@ def lived_in(root: Path) -> World:
 
 @pytest.fixture
 def empty() -> Iterator[Open]:
-    """Makes empty worlds over the documents of another, with other stores where they are named."""
+    """Makes empty worlds over the documents of another, with other stores where they are named.
+
+    Their points are in memory, which is cheaper than in files.
+    """
     made: list[World] = []
 
     def make(
-        like: World, *, name: str | None = None, engine: str = "embedded", **stores: Any
+        like: World, *, name: str | None = None, engine: str = "server", **stores: Any
     ) -> World:
         fresh = World(like.root, quick=True, home=name or uuid.uuid4().hex, engine=engine)
         made.append(fresh)

