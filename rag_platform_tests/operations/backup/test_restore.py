@@ -127,7 +127,6 @@ def test_from_one_machine_to_servers_and_from_there_on(
     restore(second, elsewhere)
     assert answers(second) == answers(first)
     assert content(second.platform.catalog) == content(first.platform.catalog)
-    lives_on(second)
 
 
 def test_what_is_there_is_not_written_over(lived: World, empty: Open, target: LocalStore) -> None:
