@@ -1,5 +1,6 @@
 """Fixtures that every part of the suite uses; servers start when the first test asks."""
 
+import base64
 import gc
 import importlib.util
 import os
@@ -10,7 +11,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 
@@ -34,6 +35,10 @@ _SECRETS = (
     "RAG_PLATFORM_MCP_TOKEN",
     "RAG_PLATFORM_METRICS_TOKEN",
     *SECURITY,
+)
+
+_PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
 
 
@@ -107,6 +112,26 @@ def catalog(tmp_path: Path) -> Iterator["Catalog"]:
     opened = Catalog(new_catalog(tmp_path / "catalog.db"), lock_folder=tmp_path / "locks")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def unrendered(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are put on their figures as ever; only a test that asks for `rendered` has them drawn.
+
+    Drawing them takes a quarter of a run that trains a model.
+    """
+    from matplotlib.figure import Figure
+
+    def savefig(_: Figure, file: BinaryIO, **__: Any) -> None:
+        file.write(_PIXEL)
+
+    if "rendered" not in request.fixturenames:
+        monkeypatch.setattr(Figure, "savefig", savefig)
+
+
+@pytest.fixture
+def rendered() -> None:
+    """The test looks at pictures."""
 
 
 @pytest.fixture(scope="session")

@@ -111,7 +111,7 @@ def definitions(settings: Settings) -> dg.Definitions:
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RidesRuns:
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unrendered: None) -> RidesRuns:
     return RidesRuns(tmp_path, monkeypatch)
 
 
@@ -173,6 +173,7 @@ def test_loading_imports_nothing_heavy(runs: RidesRuns) -> None:
 # A day
 
 
+@pytest.mark.usefixtures("rendered")
 def test_the_day_from_files_to_report(runs: RidesRuns) -> None:
     runs.simulate()
     (runs.folder / "bad|<img src=x>.jsonl").write_text(

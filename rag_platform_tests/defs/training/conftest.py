@@ -13,6 +13,7 @@ def runs(
     tmp_path: Path,
     mlflow_template: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
+    unrendered: None,
 ) -> ModelRuns:
     """The tiny model in the settings, without data yet."""
     return ModelRuns(tmp_path, mlflow_template, monkeypatch)

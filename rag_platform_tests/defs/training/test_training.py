@@ -150,6 +150,7 @@ def test_a_model_that_there_is_not_is_told_at_load(runs: ModelRuns) -> None:
 # A week
 
 
+@pytest.mark.usefixtures("rendered")
 def test_from_the_data_to_what_serves(runs: ModelRuns) -> None:
     path = runs.write()
     path.write_text(path.read_text() + "u<img>,|x|,yes\n")

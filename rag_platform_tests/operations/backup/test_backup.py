@@ -17,7 +17,7 @@ from rag_platform.operations.backup.files import Places, copy_files, local_dagst
 from rag_platform.storage.catalog import SCHEMA_REVISION
 from rag_platform.storage.locks import LockTimeout
 from rag_platform_tests.conformance.corpus import article
-from rag_platform_tests.conformance.harness import WINDOWS, World
+from rag_platform_tests.conformance.harness import SOURCE, WINDOWS, World
 from rag_platform_tests.operations.backup.conftest import state
 
 
@@ -72,12 +72,12 @@ def test_objects_that_did_not_change_are_not_read_again(
 def test_only_the_newest_are_kept(world: World, target: LocalStore) -> None:
     first = backup(state(world), target)
     world.folder.write("new.md", article(9))
-    world.sync(WINDOWS[3])
+    world.platform.raw(SOURCE).run(WINDOWS[3])
     second = backup(state(world), target, keep=2)
     assert second.removed == 0
     everything = blobs_in(target)
     world.folder.write("newer.md", article(10))
-    world.sync(WINDOWS[4])
+    world.platform.raw(SOURCE).run(WINDOWS[4])
     third = backup(state(world), target, keep=1)
     assert third.removed == 2
     assert manifest.names(target) == [third.name]

@@ -283,9 +283,10 @@ def test_a_damaged_backup_is_refused_before_anything_is_written(
 def test_no_backup(target: LocalStore, lived: World, empty: Open) -> None:
     with pytest.raises(NoBackup, match="no backup here"):
         manifest.newest(target)
+    fresh = state(empty(lived))
     for name in ("20260101T000000000000Z-0123456789abcdef", "../../etc/passwd", "x" * 500, ""):
         with pytest.raises(NoBackup, match="no such backup"):
-            Restore(state(empty(lived)), target, name)
+            Restore(fresh, target, name)
 
 
 MADE: dict[str, Any] = {
