@@ -319,7 +319,8 @@ INDEX = "indexes:\n  docs_v1:\n    chunker: {"
             "zzz: 1\n",
             "1:1: zzz: unknown setting; known here: storage, catalog, vector_store, s3, llm, "
             "mlflow, sources, limits, ocr, enrichment, rides, models, notifications, indexes, "
-            "live, golden, promotion, search, lock_timeout_s, show_content, automation",
+            "live, golden, promotion, search, compute, console, lock_timeout_s, show_content, "
+            "automation",
         ),
         (
             "llm: {openai_api_key: sk-123}\n",
@@ -468,8 +469,8 @@ INDEX = "indexes:\n  docs_v1:\n    chunker: {"
         ),
         (
             "indexes:\n  docs_v1: {embedder: ada}\n",
-            "2:13: indexes.docs_v1.embedder: must be 'wordllama', 'minilm' or {model: ...} of an "
-            "OpenAI-compatible service",
+            "2:13: indexes.docs_v1.embedder: must be 'wordllama', 'minilm', {model: transformer, "
+            "transformer: {path: ...}} or {model: ...} of an OpenAI-compatible service",
         ),
         (
             "indexes:\n  a: {embedder: {model: wordllama, base_url: 'http://h'}}\n",

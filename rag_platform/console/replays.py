@@ -1,12 +1,14 @@
 """Replays of dead letters that the console starts: by Dagster's daemon where one serves, else in a
 child process that is the command `rag-platform dead-letters replay`."""
 
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from rag_platform.actions import Actions
@@ -14,6 +16,7 @@ from rag_platform.documents.dead_letters import DeadLetter
 from rag_platform.errors import PlatformError
 
 _MAIN = "from rag_platform.cli import main; main()"
+_ROOT = str(Path(__file__).parents[2])
 _LONGEST_SAID = 4_000
 
 
@@ -76,6 +79,7 @@ class Replays:
     def _start(self, wanted: Wanted, *, by: str) -> None:
         """The child writes the audit log itself, so that it is right even if the console dies."""
         command = ["dead-letters", "replay", f"--by={by}", "--via=console", *wanted.arguments()]
+        paths = [_ROOT, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # read when the child has ended
         self._child = subprocess.Popen(
             # -P: no module of the folder that the console was started in is run.
@@ -83,6 +87,8 @@ class Replays:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._said,
+            # The package of this process, also where it runs from a checkout.
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         )
 
     @property
