@@ -104,6 +104,14 @@ def _is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
+@pytest.fixture(autouse=True)
+def _new_collections_are_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the tests of the vector stores, which make them."""
+    from rag_platform_tests.copies import new_collection
+
+    monkeypatch.setattr("rag_platform.storage.vectors.edge._create", new_collection)
+
+
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator["Catalog"]:
     """A new catalog on SQLite."""

@@ -18,6 +18,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from rag_platform.storage.locks import exclusive
+from rag_platform_tests.copies import new_instance, sparse
 
 TEA = """# Tea
 
@@ -71,6 +72,9 @@ class Place:
 
         # The code location reads the settings when it is imported: each run has its own.
         sys.modules.pop("rag_platform.definitions", None)
+        dagster = Path(self.env["DAGSTER_HOME"])
+        if args[0] in ("sync", "replay") and not dagster.exists():
+            new_instance(dagster)
         result = CliRunner().invoke(main, args, input=stdin, env=self.env)
         assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
         return result
@@ -126,7 +130,7 @@ def built(_built: Place, tmp_path: Path) -> Place:
     place.save()
     # What is stored never changes; its version is that of the file, which a link keeps.
     ours = shutil.ignore_patterns("storage")
-    shutil.copytree(_built.home, place.home, ignore=ours)
+    shutil.copytree(_built.home, place.home, ignore=ours, copy_function=sparse)
     shutil.copytree(_built.home / "storage", place.home / "storage", copy_function=os.link)
     return place
 

@@ -14,6 +14,7 @@ from rag_platform.commands.letters import dead_letters
 from rag_platform.operations.audit import Audit, Entry
 from rag_platform.platform import Platform
 from rag_platform.settings import load
+from rag_platform_tests.copies import new_instance
 
 SOURCE, WINDOW = "notes", "2026-06-01"
 BROKEN = b"%PDF-1.7 broken"
@@ -41,7 +42,7 @@ class Place:
         config.write_text(yaml.safe_dump(tree), encoding="utf-8")
         patch.setenv("RAG_PLATFORM_CONFIG", str(config))
         patch.setenv("RAG_PLATFORM_HOME", str(root / "home"))
-        patch.setenv("DAGSTER_HOME", str(root / "home" / "dagster"))
+        patch.setenv("DAGSTER_HOME", str(new_instance(root / "home" / "dagster")))
         for name in ("a.pdf", "b.pdf"):
             (self.docs / name).write_bytes(BROKEN + name.encode())
         (self.docs / "c.zip").write_bytes(b"PK\x03\x04 packed")

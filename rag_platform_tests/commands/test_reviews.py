@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from rag_platform.commands.enrich import enrich
 from rag_platform.commands.group import Cli
 from rag_platform.commands.reviews import reviews
+from rag_platform_tests.copies import new_instance
 from rag_platform_tests.enrichment.conftest import LABELS, text
 
 SOURCE, WINDOW = "notes", "2026-06-01"
@@ -41,7 +42,7 @@ class Place:
         self.env = {
             "RAG_PLATFORM_CONFIG": str(self.config),
             "RAG_PLATFORM_HOME": str(root / "home"),
-            "DAGSTER_HOME": str(root / "home" / "dagster"),
+            "DAGSTER_HOME": str(new_instance(root / "home" / "dagster")),
             "USER": "ann",
         }
         self.save()

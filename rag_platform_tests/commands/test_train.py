@@ -16,6 +16,7 @@ from rag_platform.cli import main
 from rag_platform.training import catalogue
 from rag_platform.training.calendar import current_week
 from rag_platform.training.pipeline import Training
+from rag_platform_tests.copies import new_instance
 from rag_platform_tests.servers.seaweed import S3Server
 from rag_platform_tests.training.conftest import mlflow_template  # noqa: F401
 from rag_platform_tests.training.tiny import NAME, SPEC, tiny_rows
@@ -32,7 +33,7 @@ class Place:
         self.env = {
             "RAG_PLATFORM_CONFIG": str(root / "platform.yaml"),
             "RAG_PLATFORM_HOME": str(root / "home"),
-            "DAGSTER_HOME": str(root / "dagster"),
+            "DAGSTER_HOME": str(new_instance(root / "dagster")),
         }
         self.configure()
 
@@ -62,6 +63,7 @@ def place(
     tmp_path: Path,
     mlflow_template: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
+    unrendered: None,
 ) -> Place:
     specs = {NAME: SPEC, "other_model": replace(SPEC, name="other_model")}
     monkeypatch.setattr(catalogue, "catalogue", lambda: specs)

@@ -24,6 +24,7 @@ from rag_platform_tests.conformance.harness import (
 from rag_platform_tests.conformance.killing import POINTS, tripped
 from rag_platform_tests.conformance.model import Point
 from rag_platform_tests.conformance.runner import log_texts, on_disk_server, run
+from rag_platform_tests.copies import sparse
 from rag_platform_tests.forks import FORKS
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Scene:
         """A state folder of its own, as before the run."""
         self._made += 1
         home = f"home-{self._made}"
-        shutil.copytree(self.root / start, self.root / home)
+        shutil.copytree(self.root / start, self.root / home, copy_function=sparse)
         return home
 
     def _undisturbed(self, start: str) -> int:

@@ -16,6 +16,7 @@ from rag_platform_tests.conformance.conftest import in_memory
 from rag_platform_tests.conformance.corpus import article
 from rag_platform_tests.conformance.embedders import EmbedderDown, Fault
 from rag_platform_tests.conformance.harness import SOURCE, V1, WINDOWS, World, assert_same
+from rag_platform_tests.copies import sparse
 
 FIRST, SECOND, THIRD = WINDOWS[:3]
 START = "guide/start.md"
@@ -191,7 +192,7 @@ def test_17_a_state_folder_moved_to_another_disk(synced: World) -> None:
     """Its files have other times and inodes, so the pages are worked out anew, for nothing."""
     home, moved = synced.root / "home", synced.root / "moved"
     synced.platform.close()
-    shutil.copytree(home, moved)
+    shutil.copytree(home, moved, copy_function=sparse)
     shutil.rmtree(home)
     moved.rename(home)
     synced.reopen()

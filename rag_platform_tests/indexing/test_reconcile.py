@@ -23,6 +23,7 @@ from rag_platform.storage.measures import (
 from rag_platform.storage.schema import index_documents, index_promotions, memo
 from rag_platform.storage.vectors.base import MARK, Collection, Point, SparseVector, mark_of
 from rag_platform_tests.conformance.harness import V1, WINDOWS, World
+from rag_platform_tests.copies import sparse
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect")
 
@@ -234,14 +235,14 @@ def test_a_collection_of_an_older_day(world: World, tmp_path: Path) -> None:
     """Restored from a backup that was made before the last page."""
     marked = vouched_for(world)
     folder, kept = marked.home / "vectors" / V1, tmp_path / "kept"
-    shutil.copytree(folder, kept)
+    shutil.copytree(folder, kept, copy_function=sparse)
     marked.folder.write("0.md", "This is another text number 0.")
     marked.folder.remove("1.md")
     marked.folder.write("3.md", "This is the text number 3.")
     marked.sync(SECOND)
     assert look(marked, repair=True).agrees
     shutil.rmtree(folder)
-    shutil.copytree(kept, folder)
+    shutil.copytree(kept, folder, copy_function=sparse)
     report = look(marked)
     # Changed and new documents differ, the removed one is back, the untouched one is vouched for.
     assert (report.drifted, report.orphan_points, report.read) == (2, 1, 1)

@@ -15,6 +15,8 @@ from rag_platform.training.stages import CANDIDATE, DATA, EVALUATION, NotTrained
 from rag_platform_tests.training.tiny import NAME, TinyTrainer, tiny_rows
 from rag_platform_tests.training.weekly import ORIGIN, Weekly
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 WEEK = current_week()
 
 

@@ -134,9 +134,10 @@ def test_every_document_is_timed_and_so_is_one_that_hangs() -> None:
         list(pool.parse_all(documents, timed=lambda *time: times.append(time)))
     assert [kind for kind, _ in times] == [Kind.TEXT] * 3
     quick, pages, hung = (seconds for _, seconds in times)
+    # A document's time begins when the answer before it was read, which may be a little late.
     assert 0 <= quick < 0.5
-    assert pages >= 0.2
-    assert hung >= 0.5
+    assert pages >= 0.1
+    assert hung >= 0.4
 
 
 def test_a_page_that_is_done_is_a_sign_of_life() -> None:

@@ -42,6 +42,11 @@ def in_memory_server() -> ServerVectorStore:
     )
 
 
+@pytest.fixture(autouse=True)
+def _new_collections_are_copies() -> None:
+    """Here they are made."""
+
+
 @pytest.fixture(params=["edge", "server"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> VectorStore:
     if request.param == "edge":

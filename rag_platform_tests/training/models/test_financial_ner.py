@@ -20,7 +20,8 @@ def test_the_sample_passes_the_checks_and_the_gate_with_room() -> None:
     rows = valid.frame
     held = SPEC.task.holdout(rows)
     assert rows["group"][held].nunique() >= 10
-    model = SPEC.trainers["default"].fit(rows[~held], seed=SEED, services=SERVICES)
+    half = rows[~held].head(200)  # what a fit takes grows with them
+    model = SPEC.trainers["default"].fit(half, seed=SEED, services=SERVICES)
     measured = SPEC.task.measure(rows[held], model.predict(rows[held].drop(columns=TARGET)))
     # 35 entities are held back: the standard error is 8 %.
     assert measured["f1"] > SPEC.gates["f1"] + 0.1
