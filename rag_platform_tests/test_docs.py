@@ -17,21 +17,33 @@ from rag_platform.training.validation import validate
 from rag_platform_tests.training.tiny import SERVICES
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = (ROOT / "docs", ROOT / "docs" / "failures")
+PAGES = [ROOT / "README.md", *(page for folder in FOLDERS for page in sorted(folder.glob("*.md")))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.M | re.S)
-LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
+FENCED = re.compile(r"^ *```.*?^ *```", re.M | re.S)
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
 
 
 def blocks(page: Path, language: str) -> list[str]:
     return [code for name, code in BLOCK.findall(page.read_text("utf-8")) if name == language]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def prose(page: Path) -> str:
+    return FENCED.sub("", page.read_text("utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """Where links may lead within a page: its headings, as GitHub makes anchors of them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    missing = [
-        to for to in LINK.findall(page.read_text("utf-8")) if not (page.parent / to).exists()
-    ]
-    assert missing == []
+    for name, anchor in LINK.findall(prose(page)):
+        to = (page.parent / name).resolve() if name else page
+        assert to.exists(), name
+        assert not anchor or anchor in anchors(to), (name, anchor)
 
 
 SETTINGS = [(page.name, code) for page in PAGES for code in blocks(page, "yaml")]

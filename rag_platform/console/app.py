@@ -27,6 +27,7 @@ from rag_platform.console.pages import (
 from rag_platform.console.security import Guard
 from rag_platform.console.sessions import Sessions, key_of
 from rag_platform.errors import PlatformError
+from rag_platform.storage.objects import explain
 
 if TYPE_CHECKING:
     from rag_platform.platform import Platform
@@ -49,6 +50,8 @@ def console(
 
     `cookie` is the name of its cookie: a browser has one jar for all ports of a machine.
     """
+    from obstore.exceptions import BaseError
+
     access = access or Access()
     hours = platform.settings.console.session_hours
     sessions = sessions or Sessions(key_of(access.token), hours=hours)
@@ -61,6 +64,7 @@ def console(
             PlatformError: _refused,
             HTTPException: _no_page,
             sa.exc.OperationalError: _no_catalog,
+            BaseError: _no_store,
             Exception: _failed,
         },
     )
@@ -87,6 +91,11 @@ def _no_page(request: Request, error: Exception) -> Response:
 
 def _no_catalog(request: Request, error: Exception) -> Response:
     message = "The catalog does not answer. Try again; `rag-platform doctor` says what is wrong."
+    return web.page(request, "error.html", status=503, message=message)
+
+
+def _no_store(request: Request, error: Exception) -> Response:
+    message = f"The object store `storage`: {explain(error)}"
     return web.page(request, "error.html", status=503, message=message)
 
 

@@ -119,6 +119,18 @@ def test_an_evaluation_of_another_release_is_left_out(visitor: Visitor, platform
     assert gates[1][1] == "NO"
 
 
+def test_an_object_store_that_is_away_is_named(
+    visitor: Visitor, platform: Platform, place: Place
+) -> None:
+    evaluated(platform, "2026-06-01", evaluation(0.81))
+    (place.home / "storage").rename(place.home / "elsewhere")
+    (place.home / "storage").write_text("no folder")
+    answer = visitor.get(PAGE)
+    assert answer.status_code == 503
+    assert "The object store `storage`" in text_of(answer)
+    assert visitor.get("/models").status_code == 200
+
+
 def test_drift_and_history_page_by_page(
     visitor: Visitor, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
