@@ -103,6 +103,29 @@ def test_mlflow_is_one_process() -> None:
     assert "--workers=1" in SERVICES["mlflow"]["command"]
 
 
+def test_keys_of_models_and_messages_are_with_those_who_use_them() -> None:
+    with_keys = {
+        name
+        for name, service in SERVICES.items()
+        if OPTIONAL & service.get("environment", {}).keys()
+    }
+    assert with_keys == {"code", "console"}
+    keys = {"name": "rag-platform-keys"}
+    [server] = VALUES["dagster-user-deployments"]["deployments"]
+    runs = VALUES["runLauncher"]["config"]["k8sRunLauncher"]
+    assert keys in server["envSecrets"]
+    assert keys in runs["envSecrets"]
+    for other in ("dagsterWebserver", "dagsterDaemon"):
+        assert VALUES[other]["envSecrets"] == [{"name": "rag-platform"}]
+    holders = {
+        container["name"]
+        for item in OBJECTS
+        for container in _containers(item)
+        if {"secretRef": keys} in container["envFrom"]
+    }
+    assert holders == {"console"}
+
+
 def test_the_variables_of_compose_are_settings(tmp_path: Path) -> None:
     environ = {k: _filled(v) for k, v in SERVICES["code"]["environment"].items()}
     settings = load(DEPLOY / "platform.yaml", environ | {"RAG_PLATFORM_HOME": str(tmp_path)})
