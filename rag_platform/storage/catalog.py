@@ -13,11 +13,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from rag_platform.errors import PlatformError
 from rag_platform.storage import schema, schema_models, schema_operations
 from rag_platform.storage.locks import LockTimeout, exclusive
+from rag_platform.storage.statistics import write_statistics
 
 logger = logging.getLogger(__name__)
 
 # The newest migration under migrations/versions; a test holds the two together.
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 
 
 class CatalogError(PlatformError):
@@ -196,6 +197,8 @@ def _upgrade(engine: sa.Engine) -> None:
                     "Upgrade this checkout, or point `catalog` at another database."
                 ) from error
             raise
+        if engine.dialect.name == "sqlite":
+            write_statistics(connection)
 
 
 def _first_line(error: BaseException) -> str:

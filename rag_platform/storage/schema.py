@@ -251,6 +251,7 @@ enrichments = sa.Table(
     sa.Column("published_digest", sa.Text, comment="over `published`; null: none"),
     sa.Column("updated_at", sa.Float, nullable=False),
     sa.Index("ix_enrichments_doc", "doc_id"),
+    sa.Index("ix_enrichments_text", "source", "text_hash"),
     sa.Index("ix_enrichments_window", "source", "window"),
 )
 
