@@ -242,12 +242,21 @@ class Place:
                 connection.execute(sa.text(f"create database {name}"))
         objects.start()
         until(self.make_buckets, "the object store", objects.log)
-        subprocess.run([*CLI, "migrate"], check=True, stdout=subprocess.DEVNULL, cwd=self.folder)
+        self.migrate()
         for name in ("code_server", "webserver", "daemon"):
             self.roles[name].start()
         until(self.webserver_answers, "the webserver", self.roles["webserver"].log)
         until(lambda: listens(self.code_port), "the code server", self.roles["code_server"].log)
         self.engine.start()
+
+    def migrate(self) -> None:
+        """`rag-platform migrate`, again until the database lets it."""
+
+        def is_done() -> bool:
+            done = subprocess.run([*CLI, "migrate"], capture_output=True, cwd=self.folder)
+            return done.returncode == 0
+
+        until(is_done, "the migration", self.roles["database"].log)
 
     def make_buckets(self) -> bool:
         """Whether the object store takes them."""

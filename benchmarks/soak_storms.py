@@ -133,18 +133,20 @@ class Storms:
     def _clock(self, seconds: int) -> Iterator[str]:
         """The clock of the daemon jumps while it runs, and jumps back.
 
-        Dagster's daemon waits by the wall clock: set back by hours, it stands still for as long.
-        So it is started again then, as docs/failures/clock-jump.md tells an operator to do.
+        Dagster's daemon waits by the wall clock and goes on behind its last ticks: set back by
+        hours, it stands still for as long. So what docs/failures/clock-jump.md tells an operator
+        is done then.
         """
         self._place.set_clock("daemon", seconds)
         is_set_back = seconds > 0
-        said = ", then the daemon was started again" if is_set_back else ""
+        said = ", then `migrate`, and the daemon was started again" if is_set_back else ""
         try:
             yield f"{seconds / 3600:+g} h, and back{said}"
         finally:
             self._place.set_clock("daemon", 0)
             if is_set_back:
                 self._place.roles["daemon"].kill()
+                self._place.migrate()
                 self._place.roles["daemon"].start()
 
     @contextmanager
@@ -157,6 +159,8 @@ class Storms:
                 role.kill()
             for clock in self._place.clocks:
                 self._place.set_clock(clock, seconds)
+            if seconds == 0:
+                self._place.migrate()
             for role in roles:
                 role.start()
 
@@ -164,7 +168,7 @@ class Storms:
         code.environ = self._place.faked("code")
         restart(seconds)
         try:
-            yield f"{seconds / 3600:+g} h, put right at the next start"
+            yield f"{seconds / 3600:+g} h, put right, then `migrate`, and started again"
         finally:
             code.environ = {}
             restart(0)

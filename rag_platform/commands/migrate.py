@@ -11,8 +11,8 @@ def migrate(as_json: bool) -> None:
     """Bring the catalog and Dagster's databases to the schema of this version.
 
     Once, before the processes of a new place or a new version start, so that none of them meets
-    another that does the same. Where there is nothing to do, nothing is done. The JSON has catalog
-    (its revision).
+    another that does the same. Ticks that a fast clock put into the future are brought to now.
+    Where there is nothing to do, nothing is done. The JSON has catalog (its revision).
     """
     with open_platform() as platform:
         from rag_platform.defs.operations.launch import instance

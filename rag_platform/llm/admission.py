@@ -298,7 +298,10 @@ class _Cooldown(NamedTuple):
 
 def _cooldown(connection: sa.Connection, endpoint: str, model: str) -> _Cooldown:
     row = connection.execute(sa.select(llm_cooldowns).where(_row_of(endpoint, model))).one_or_none()
-    return _Cooldown(**row._mapping) if row else _Cooldown(endpoint, model)
+    known = _Cooldown(**row._mapping) if row else _Cooldown(endpoint, model)
+    longest = _LONGEST_COOLDOWN_S if model else _LONGEST_PAUSE_S
+    # Further ahead than anything is paused: by a clock that was wrong.
+    return known if known.until <= time.time() + longest else known._replace(until=0.0)
 
 
 def _row_of(endpoint: str, model: str) -> sa.ColumnElement[bool]:

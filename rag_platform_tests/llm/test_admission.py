@@ -230,6 +230,23 @@ def test_an_odd_pause_is_an_hour_at_most(catalog: Catalog) -> None:
     assert door.cooling("https://other/v1", "") == 0
 
 
+def test_a_pause_by_a_clock_that_was_fast_is_none(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = admission(catalog)
+    with monkeypatch.context() as patch:
+        fast = time.time() + 7200
+        patch.setattr(time, "time", lambda: fast)
+        door.pause(SERVICE, seconds=20, reason="http_429")
+        for _ in range(3):
+            door.failed(SERVICE, "small", reason="http_500")
+        assert door.cooling(SERVICE, "") == 20
+        assert door.cooling(SERVICE, "small") == 30
+    assert door.cooling(SERVICE, "") == door.cooling(SERVICE, "small") == 0
+    door.pause(SERVICE, seconds=20, reason="http_429")  # by the right one
+    assert 19 < door.cooling(SERVICE, "") <= 20
+
+
 def test_a_pause_that_comes_while_one_waits_is_kept(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ import dagster as dg
 from rag_platform.defs.documents.automation import job_name
 from rag_platform.defs.operations.in_process import alive, end_dead_runs
 from rag_platform.defs.operations.problems import problems, shown
+from rag_platform.defs.operations.ticks import bring_back_ticks
 from rag_platform.defs.shared import RANGE_TAGS, WINDOWS_PER_RUN, asset_key
 from rag_platform.errors import PlatformError
 from rag_platform.settings import PROJECT_ROOT, Settings
@@ -73,7 +74,8 @@ def dagster_home(settings: Settings) -> Path:
 
 @contextmanager
 def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance, with the pools' slots set and runs of killed processes ended."""
+    """The Dagster instance in order: slots of pools set, runs of killed processes ended, and no
+    tick still to come."""
     dagster_home(settings)
     with dg.DagsterInstance.get() as opened:
         limits = {pool.name: pool.limit for pool in opened.event_log_storage.get_pool_limits()}
@@ -81,6 +83,7 @@ def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
             if limits.get(pool) is None:
                 opened.event_log_storage.set_concurrency_slots(pool, slots)
         end_dead_runs(opened)
+        bring_back_ticks(opened)
         yield opened
 
 
