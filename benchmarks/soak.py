@@ -4,11 +4,11 @@
 
 Starts what deploy/ describes as processes of this machine: PostgreSQL, an S3 server for source and
 storage, the code server, webserver and daemon with schedules and sensors running, a model service
-that is paid for, MLflow on SQLite. Somebody edits the source all the time. A round of five minutes
-has three things go wrong, some of them at once (soak_plan.py); then the edits stop, and the place
-has to come right by itself. What must hold is checked against the source and the service's own
-count (soak_checks.py), after every round and at the end. The plan is the same for the same seed;
-the moments at which things meet are not.
+that is paid for, MLflow on SQLite. Somebody edits the source all the time. A round has three things
+go wrong, some of them at once (soak_plan.py); then the edits stop, and the place has to come right
+by itself. Rounds begin until the minutes are over. What must hold is checked against the source and
+the service's own count (soak_checks.py), after every round and at the end. The plan is the same for
+the same seed; the moments at which things meet are not.
 
 Prints tables, writes them to DIR/soak.md, and exits 1 where anything did not hold. DIR must not be
 there. A full disk needs root (a small tmpfs), wrong clocks need a C compiler; where
@@ -23,7 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +69,7 @@ class Struck:
 class Report:
     """What is told of a soak."""
 
+    minutes: float = 0.0
     struck: list[Struck] = field(default_factory=list)
     recoveries: list[tuple[Round, float, str]] = field(default_factory=list)
     verdicts: list[tuple[str, Verdict]] = field(default_factory=list)
@@ -99,17 +100,22 @@ class Soak:
         self.platform = Platform(load())
         self._ended = threading.Event()
 
-    def run(self, rounds: list[Round], instance: "dg.DagsterInstance") -> None:
-        """The first index, every round, and the end."""
+    def run(self, rounds: Iterator[Round], minutes: float, instance: "dg.DagsterInstance") -> None:
+        """The first index, rounds until the minutes are over, and the end."""
+        begun = time.monotonic()
         threading.Thread(target=self._watch_memory, daemon=True).start()
         self.editor.fill(_DOCUMENTS)
         self.editor.start()
         self._settle(Round(0, ()), instance)
-        for each in rounds:
+        while (time.monotonic() - begun) / 60 < minutes:
+            each = next(rounds)
+            told = ", ".join(f"{event.kind} at {event.after_s:.0f} s" for event in each.events)
+            logger.info("round %d: %s", each.number, told)
             self.editor.work()
             self._storm(each)
             self.editor.rest()
             self._settle(each, instance)
+        self.report.minutes = (time.monotonic() - begun) / 60
         self._end(instance)
         self._ended.set()
 
@@ -219,9 +225,11 @@ class Soak:
                 self.report.memory[name].append(memory_mb(self._place.identity, part))
 
 
-def written(report: Report, soak: Soak, place: Place, rounds: list[Round], args: str) -> str:
+def written(report: Report, soak: Soak, place: Place, args: str) -> str:
     """The report as Markdown."""
-    lines = [f"`python benchmarks/soak.py {args}`", "", f"{len(rounds)} rounds"]
+    rounds = len(report.recoveries) - 1  # the first index is none
+    lines = [f"`python benchmarks/soak.py {args}`", ""]
+    lines += [f"{rounds} rounds in {report.minutes:.0f} minutes"]
     lines += ["", "| round | what | began, s | lasted, s | |", "|---|---|---|---|---|"]
     first = min((one.began for one in report.struck), default=0.0)
     lines += [
@@ -270,10 +278,7 @@ def main() -> int:
     kinds = [kind for kind in wanted if can(kind)]
     if left_out := sorted(set(wanted) - set(kinds)):
         logger.warning("this machine cannot have: %s", ", ".join(left_out))
-    rounds = plan(options.seed, options.minutes, kinds)
-    for each in rounds:
-        told = ", ".join(f"{event.kind} at {event.after_s:.0f} s" for event in each.events)
-        logger.info("round %d: %s", each.number, told)
+    rounds = plan(options.seed, kinds)
     weather = Weather(random.Random(options.seed))
     with OpenAIServer(refuse=weather) as server:
         place = Place(options.home.absolute(), server.base_url)
@@ -289,7 +294,7 @@ def _soaked(
     place: Place,
     server: OpenAIServer,
     weather: Weather,
-    rounds: list[Round],
+    rounds: Iterator[Round],
     options: argparse.Namespace,
 ) -> int:
     import dagster as dg
@@ -299,14 +304,14 @@ def _soaked(
     soak = Soak(place, server, weather, options.seed)
     with dg.DagsterInstance.get() as instance:
         try:
-            soak.run(rounds, instance)
+            soak.run(rounds, options.minutes, instance)
         finally:
             place.stop()
             time.sleep(2)
             left = tuple(process.command for process in processes_of(place.identity))
             soak.report.judge("the end", Verdict("no process outlives the place", left))
             args = " ".join(sys.argv[1:])
-            text = written(soak.report, soak, place, rounds, args)
+            text = written(soak.report, soak, place, args)
             (place.folder / "soak.md").write_text(text, "utf-8")
             print(text)
     return int(any(verdict.problems for _, verdict in soak.report.verdicts))

@@ -1,7 +1,8 @@
 """What goes wrong in a soak and when: a plan that is the same for the same seed."""
 
+import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 # What may happen, and for how many seconds it lasts (nothing: an instant).
@@ -22,7 +23,6 @@ KINDS: dict[str, tuple[float, float]] = {
     "wrong_clock_at_start": (20, 40),
 }
 
-ROUND_S = 300.0
 _STORM_S = 60.0
 _EVENTS = 3
 
@@ -49,15 +49,14 @@ class Round:
     events: tuple[Event, ...]
 
 
-def plan(seed: int, minutes: float, kinds: Sequence[str] = tuple(KINDS)) -> list[Round]:
-    """A round for each five minutes, one at least, with three events each.
+def plan(seed: int, kinds: Sequence[str] = tuple(KINDS)) -> Iterator[Round]:
+    """Round after round, without end, with three events each.
 
     Kinds come as from a deck of cards: every one before any comes again.
     """
     dice = random.Random(seed)
     deck: list[str] = []
-    rounds = []
-    for number in range(1, max(1, round(minutes * 60 / ROUND_S)) + 1):
+    for number in itertools.count(1):
         events: list[Event] = []
         while len(events) < min(_EVENTS, len(kinds)):
             if not deck:
@@ -68,5 +67,4 @@ def plan(seed: int, minutes: float, kinds: Sequence[str] = tuple(KINDS)) -> list
                 continue
             begin = round(dice.uniform(0, _STORM_S), 1)
             events.append(Event(begin, kind, round(dice.uniform(*KINDS[kind]), 1)))
-        rounds.append(Round(number, tuple(sorted(events, key=lambda event: event.after_s))))
-    return rounds
+        yield Round(number, tuple(sorted(events, key=lambda event: event.after_s)))
