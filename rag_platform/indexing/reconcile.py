@@ -8,7 +8,7 @@ vectors too, another one each day: all has been read after 128 runs, a day or a 
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -49,6 +49,9 @@ T = TypeVar("T")
 # Documents read from the collection at a time, rows from the catalog.
 _BATCH = 200
 _ROWS = 2_000
+# So many are gathered before they are repaired: the fewer at a time, the longer the way between
+# their chunks.
+_DOUBTFUL = 20_000
 # Up to so many points a collection is read in full each time: that takes seconds.
 _SMALL = 20_000
 _TURNS = 128
@@ -189,14 +192,25 @@ class _Check:
 
     def documents(self, *, full: bool, today: int) -> None:
         """Read what its marks do not vouch for, and whose turn it is."""
+        doubtful: list[Any] = []
         for batch in self._known():
             self.report.documents += len(batch)
-            doubtful = [row for row in batch if not self._is_marked(row)]
+            doubtful += [row for row in batch if not self._is_marked(row)]
             sound = [row for row in batch if row.chunks and self._is_marked(row)]
             for row in sound:
                 del self._marks[mark_of(row.digest)]
             self._compare([row for row in sound if full or _is_turn(row.doc_id, today)])
-            self._mark(self._compare(doubtful))
+            if len(doubtful) >= _DOUBTFUL:
+                self._settle(doubtful)
+                doubtful = []
+        self._settle(doubtful)
+
+    def _settle(self, doubtful: Sequence[Any]) -> None:
+        """Read documents, and repair them in the order of their chunks: neighbours are found
+        together."""
+        ordered = sorted(doubtful, key=lambda row: (row.source, row.window, row.pass_no, row.seq))
+        for batch in _batches(ordered, _ROWS):
+            self._mark(self._compare(batch))
 
     def orphans(self, *, full: bool) -> None:
         """Remove points of documents that the index should hold nothing of, and compare documents
@@ -310,7 +324,7 @@ class _Check:
         for row in rows:
             by_part.setdefault((row.source, row.window, row.pass_no), {})[row.doc_id] = row
         for (source, window, pass_no), wanted in by_part.items():
-            found = self._chunk_rows(source, window, pass_no, set(wanted))
+            found = self._chunk_rows(source, window, pass_no, wanted)
             whole = [
                 Wanted(doc, row.seq, window, pass_no, row.text_hash, found.get(doc, ()))
                 for doc, row in wanted.items()
@@ -324,18 +338,19 @@ class _Check:
             self.report.unrepaired += len(wanted) - figures.documents
 
     def _chunk_rows(
-        self, source: str, window: str, pass_no: int, doc_ids: set[str]
+        self, source: str, window: str, pass_no: int, wanted: Mapping[str, Any]
     ) -> dict[str, list[dict[str, Any]]]:
+        """The chunks of documents, from the part of the change that the index holds of them."""
         found: dict[str, list[dict[str, Any]]] = {}
         chunks = self._chunks.get(source)
         # What the index holds was made by the steps as they were then.
         part = chunks.stored(window, pass_no) if chunks else None
         if part is None or self._pages.version(part) is None:
             return found
-        for batch in self._pages.read(part):
-            for row in batch.to_pylist():
-                if row["doc_id"] in doc_ids:
-                    found.setdefault(row["doc_id"], []).append(row)
+        changes = {row.seq for row in wanted.values()}
+        for chunk in self._pages.find(part, "seq", changes):
+            if chunk["doc_id"] in wanted:
+                found.setdefault(chunk["doc_id"], []).append(chunk)
         return found
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # A record batch is closed at whichever comes first.
 BATCH_BYTES = 4_000_000
 BATCH_ROWS = 2_000
+# Rows come in its order, which `find` makes use of.
+_ORDER = "seq"
 # Where the footer of a part keeps the digest of what stands before it.
 _CONTENT = b"rag_platform.content"
 
@@ -147,11 +149,17 @@ class PageStore:
                 yield Stretch(key.window, key.pass_no, group, start, min(start + rows, size))
 
     def find(
-        self, key: PartKey, column: str, values: Collection[Any], *, columns: list[str]
+        self,
+        key: PartKey,
+        column: str,
+        values: Collection[Any],
+        *,
+        columns: list[str] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """The rows whose `column` has one of some values, as dicts of `columns`.
+        """The rows whose `column` has one of some values, as dicts of `columns` or of all.
 
-        Of a row group without one nothing but that column is read. Raises `PartGone`.
+        Of a row group without one nothing but that column is read; by `seq` not even that, as a
+        part says from where to where it goes in each. Raises `PartGone`.
         """
         import pyarrow as pa
         import pyarrow.compute as pc
@@ -159,7 +167,11 @@ class PageStore:
 
         with ObjectReader(self._store, key.path) as raw:
             file = pq.ParquetFile(raw, pre_buffer=False)
+            place = file.schema.names.index(column)
             for group in range(file.num_row_groups):
+                bounds = file.metadata.row_group(group).column(place).statistics
+                if bounds and not any(bounds.min <= value <= bounds.max for value in values):
+                    continue  # and nothing was read of it
                 held = file.read_row_group(group, columns=[column], use_threads=False)[column]
                 wanted = pc.is_in(held, pa.array(list(values), held.type))
                 if pc.any(wanted).as_py():
@@ -217,7 +229,7 @@ class PartWriter:
             self._schema,
             compression="zstd",
             use_dictionary=False,
-            write_statistics=False,
+            write_statistics=[_ORDER] if _ORDER in self._schema.names else False,
         )
         return self
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rag_platform.storage.objects import S3Connection, open_store
@@ -171,6 +172,37 @@ def test_the_part_that_is_stored_whatever_made_it(pages: PageStore) -> None:
     found = pages.newest(later)
     assert found is not None
     assert numbers(pages, found) == [1, 2]
+
+
+@pytest.mark.parametrize("says_where", [True, False])
+def test_of_other_changes_nothing_is_read(
+    pages: PageStore, monkeypatch: pytest.MonkeyPatch, says_where: bool
+) -> None:
+    monkeypatch.setattr("rag_platform.storage.pages.BATCH_ROWS", 2)
+    if not says_where:  # as parts were written once
+        monkeypatch.setattr("rag_platform.storage.pages._ORDER", "of no column")
+    schema = pa.schema([("pages", pa.list_(pa.int64())), ("seq", pa.int64()), ("n", pa.int64())])
+    with pages.writer(KEY, schema) as writer:
+        for seq in (3, 3, 3, 5, 8, 9, 9, 12):  # a change for each row or some
+            writer.add({"pages": [seq], "seq": seq, "n": seq * 10}, size=1)
+    read: list[int] = []
+    read_row_group = pq.ParquetFile.read_row_group
+
+    def counted(file: pq.ParquetFile, group: int, **how: Any) -> Any:
+        read.append(group)
+        return read_row_group(file, group, **how)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    found = list(pages.find(KEY, "seq", {5, 9}, columns=["n"]))
+    assert found == [{"n": 50}, {"n": 90}, {"n": 90}]
+    assert set(read) == ({1, 2, 3} if says_where else {0, 1, 2, 3})
+    read.clear()
+    assert list(pages.find(KEY, "seq", {4, 7})) == []
+    assert set(read) == ({1} if says_where else {0, 1, 2, 3})
+    read.clear()
+    [row] = pages.find(KEY, "seq", {12})
+    assert row == {"pages": [12], "seq": 12, "n": 120}
+    assert set(read) == ({3} if says_where else {0, 1, 2, 3})
 
 
 def test_rows_are_found_by_a_value(pages: PageStore, monkeypatch: pytest.MonkeyPatch) -> None:
