@@ -25,6 +25,7 @@ import numpy as np
 
 from rag_platform.storage.locks import exclusive
 from rag_platform.storage.vectors.base import (
+    CANDIDATES,
     DENSE,
     INDEXED_FIELDS,
     MARK,
@@ -291,6 +292,7 @@ class EdgeCollection(Collection):
             query=edge.Query.Nearest(vector, using=using),
             limit=limit,
             filter=condition,
+            params=edge.SearchParams(hnsw_ef=CANDIDATES),
             with_payload=True,
         )
         with _reporting("searching", self._folder):

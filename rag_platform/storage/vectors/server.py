@@ -14,6 +14,7 @@ import numpy as np
 
 from rag_platform.retries import attempts
 from rag_platform.storage.vectors.base import (
+    CANDIDATES,
     DENSE,
     INDEXED_FIELDS,
     MARK,
@@ -238,6 +239,8 @@ class ServerCollection(Collection):
     def _query(
         self, vector: Any, using: str, limit: int, condition: "models.Filter | None"
     ) -> list[Hit]:
+        from qdrant_client import models
+
         answer = self._call(
             "searching",
             lambda client: client.query_points(
@@ -246,6 +249,7 @@ class ServerCollection(Collection):
                 using=using,
                 limit=limit,
                 query_filter=condition,
+                search_params=models.SearchParams(hnsw_ef=CANDIDATES),
                 with_payload=True,
             ),
         )
