@@ -168,7 +168,11 @@ def test_15_killed_at_a_point(scene: Scene, start: str, point: str, turn: int, w
     _kill_at(scene, start, point, turn if turn > 0 else passages + 1 + turn, when)
 
 
+embedded = pytest.mark.parametrize("scene", ["embedded"], indirect=True)
+
+
 @pytest.mark.slow
+@embedded
 @pytest.mark.parametrize("seed", range(4))
 def test_15_killed_at_any_point(scene: Scene, seed: int) -> None:
     dice = random.Random(seed)
@@ -180,6 +184,7 @@ def test_15_killed_at_any_point(scene: Scene, seed: int) -> None:
 
 
 @pytest.mark.slow
+@embedded
 def test_15_killed_at_random_instants(scene: Scene) -> None:
     home = scene.copy(WARM)
     process = scene.start(home)
@@ -199,6 +204,7 @@ def test_15_killed_at_random_instants(scene: Scene) -> None:
 
 
 @pytest.mark.slow
+@embedded
 def test_15_killed_again_and_again(scene: Scene) -> None:
     """Each run gets a little further before it is killed, too."""
     home = scene.copy(COLD)

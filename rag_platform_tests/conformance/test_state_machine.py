@@ -278,9 +278,9 @@ def test_embedded_history() -> None:
 
 @pytest.mark.slow
 def test_long_history() -> None:
-    run_state_machine_as_test(History, settings=_profile(6, 30))
+    run_state_machine_as_test(History, settings=_profile(4, 30))
 
 
 @pytest.mark.slow
 def test_long_embedded_history() -> None:
-    run_state_machine_as_test(EmbeddedHistory, settings=_profile(2, 30))
+    run_state_machine_as_test(EmbeddedHistory, settings=_profile(2, 20))

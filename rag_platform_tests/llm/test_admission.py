@@ -326,7 +326,7 @@ def ask_many(url: str, folder: Path, door: dict[str, Any], port: int, all_here: 
     all_here.wait(120)
 
     def ask(_: int) -> None:
-        for _ in range(8):
+        for _ in range(6):
             reservation = ours.admit(replace(ASK, tokens=100), timeout_s=120)
             socket.create_connection(("127.0.0.1", port), timeout=30).close()
             settle(ours, reservation, tokens=100)
@@ -366,7 +366,7 @@ def test_48_workers_never_pass_the_limit_and_use_most_of_it(
         service.shutdown()
     assert [worker.exitcode for worker in workers] == [0] * PROCESSES
     times = sorted(service.times)
-    assert len(times) == PROCESSES * THREADS * 8  # three times the limit
+    assert len(times) == PROCESSES * THREADS * 6  # more than twice the limit
     turns = [later - earlier for earlier, later in zip(times, times[128:], strict=False)]
     assert min(turns) >= window, "more than 128 requests in a window"
     # How near to all of it is for benchmarks/admission.py to say, on a machine that is idle.

@@ -64,7 +64,7 @@ def contents(location: RidesLocation) -> dict[str, bytes]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "call"),
-    [("put", 1), ("letters", 1), ("put", 2), ("memo", 1), ("memo", 4), ("put", 3), ("put", 5)],
+    [("put", 1), ("letters", 1), ("memo", 4), ("put", 3), ("put", 5)],
 )
 def test_killed_and_run_again(location: RidesLocation, method: str, call: int) -> None:
     location.simulate(count=2_000)
