@@ -81,6 +81,17 @@ def _offline() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _state_of_ones_own() -> Iterator[None]:
+    """No settings and no state of the person who runs the tests are used: `make` names them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [*os.environ]:
+            is_ours = name == "DAGSTER_HOME" or name.startswith("RAG_PLATFORM_")
+            if is_ours and name != "RAG_PLATFORM_SCREENSHOTS":
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _migrations_are_read_once() -> Iterator[None]:
     """Each new database of Dagster or MLflow asks for its newest migration: they read all again."""
     from alembic.config import Config
